@@ -1,0 +1,81 @@
+"""The web application."""
+
+from flask import Flask, Response, request
+from werkzeug.routing import BaseConverter, ValidationError
+
+from api import auth, dashboard, errors, health, meta, requests, services, tasks
+from api.bodies import OrjsonProvider
+from jobs import __version__, logs, settings
+from jobs.settings import Settings
+
+_DESCRIPTION = """Send a prompt, get a task; a worker asks the model; the answer stays in PostgreSQL.
+
+Errors are always `{"code", "status", "message", "errors"?}`. Every answer carries `X-Request-ID`."""
+
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
+    "form-action 'self'; base-uri 'none'; object-src 'none'"
+)
+# rq-dashboard's pages carry their scripts inline.
+_DASHBOARD_POLICY = _CONTENT_SECURITY_POLICY + "; script-src 'self' 'unsafe-inline' 'unsafe-eval'"
+
+
+class IdConverter(BaseConverter):
+    """Ids in paths: from 1 up to 64 bits; anything else is no such page."""
+
+    regex = r"[0-9]{1,19}"
+
+    def to_python(self, value: str) -> int:
+        """The number."""
+        number = int(value)
+        if not 0 < number < 2**63:
+            raise ValidationError
+        return number
+
+
+def create_app(configured: Settings | None = None) -> Flask:
+    """The app for one web process.
+
+    Raises:
+        SettingsError: wrong settings, or open to others without keys.
+    """
+    if configured is None:
+        configured = settings.load()
+        logs.configure(configured, "api")
+    settings.check_exposure(configured)
+    app = Flask(__name__)
+    app.json = OrjsonProvider(app)
+    app.url_map.converters["id"] = IdConverter
+    app.config.update(
+        API_TITLE="Pressroom",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={"info": {"description": _DESCRIPTION}},
+        MAX_CONTENT_LENGTH=64 * 1024 * 1024,
+        # flask-smorest answers 500 by itself; the traceback belongs in the log only.
+        PROPAGATE_EXCEPTIONS=False,
+    )
+    services.install(app, services.build(configured))
+    requests.register(app)
+    auth.register(app, configured)
+    errors.register(app)
+    api = errors.JsonErrorApi(app)
+    for blueprint in (tasks.blueprint, health.blueprint):
+        api.register_blueprint(blueprint)
+    app.register_blueprint(meta.blueprint)
+    dashboard.register(app)
+    _secure(app)
+    app.extensions["pressroom"].database.open()
+    return app
+
+
+def _secure(app: Flask) -> None:
+    @app.after_request
+    def headers(response: Response) -> Response:
+        policy = _DASHBOARD_POLICY if dashboard.is_here(request.path) else _CONTENT_SECURITY_POLICY
+        response.headers.setdefault("Content-Security-Policy", policy)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        return response

@@ -1,0 +1,56 @@
+"""Who may do what: keys from the settings, as Bearer, X-API-Key or Basic.
+
+Without keys everything is open; `jobs.settings.check_exposure` then keeps the service on loopback.
+"""
+
+import hmac
+
+from flask import Flask, request
+from flask_smorest import abort
+
+from api import dashboard
+from jobs.settings import SCOPES, ApiKey, Scope, Settings
+
+_OPEN_PATHS = frozenset({"/health", "/api/v1/health"})
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Pressroom", Basic realm="Pressroom"'}
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Check every request when keys are configured."""
+    if not settings.api_keys:
+        return
+
+    @app.before_request
+    def check() -> None:
+        if request.path in _OPEN_PATHS:
+            return
+        key = _find(settings.api_keys, _presented())
+        if key is None:
+            abort(401, message="A valid API key is required.", headers=_CHALLENGE)
+        if SCOPES.index(key.scope) < SCOPES.index(_needed()):
+            abort(403, message=f"This key's scope is {key.scope!r}; {_needed()!r} is needed.")
+
+
+def _presented() -> str:
+    """The secret in the request, however it was sent; empty when there is none."""
+    header = request.authorization
+    if header and header.type == "bearer":
+        return header.token or ""
+    if header and header.type == "basic":
+        return header.password or ""
+    return request.headers.get("X-API-Key", "")
+
+
+def _find(keys: tuple[ApiKey, ...], secret: str) -> ApiKey | None:
+    """The key with this secret; compares with all of them, each in constant time."""
+    found = None
+    for key in keys:
+        if hmac.compare_digest(key.secret.encode(), secret.encode()):
+            found = key
+    return found
+
+
+def _needed() -> Scope:
+    if dashboard.is_here(request.path):
+        return "admin"
+    return "read" if request.method in ("GET", "HEAD", "OPTIONS") else "submit"

@@ -1,0 +1,65 @@
+"""rq-dashboard at /rq, reading JSON instead of pickle, and changing nothing it should not.
+
+rq-dashboard 0.9 looks RQ's classes up in its own module and reads jobs with pickle, which would let
+whoever can write to Redis run code here. It gets our classes in their place; a job's description is a
+fixed text, because its pages show it unescaped.
+"""
+
+from typing import Any
+
+import rq_dashboard.web
+from flask import Flask, abort, request
+from rq.exceptions import NoSuchJobError
+from rq.serializers import JSONSerializer
+from rq.worker import Worker
+
+from api import services
+from jobs.queues import TaskJob, TaskQueue
+
+PREFIX = "/rq"
+# It offers to delete and compact what only PostgreSQL may decide about.
+_MUTATIONS_ALLOWED = frozenset({"rq_dashboard.requeue_job_view"})
+
+
+class DashboardWorker(Worker):
+    """A worker as the dashboard reads it."""
+
+    job_class = TaskJob
+    queue_class = TaskQueue
+
+    def get_current_job(self) -> Any:
+        """The task it shows as running; None when the task ended meanwhile."""
+        try:
+            return super().get_current_job()
+        except NoSuchJobError:
+            return None
+
+
+def _requeue(job_id: str, **_: Any) -> None:
+    """The dashboard's requeue button: an explicit retry of the task."""
+    services.get().manager.retry(int(job_id))
+
+
+def is_here(path: str) -> bool:
+    """Whether a request path belongs to the dashboard."""
+    return path == PREFIX or path.startswith(PREFIX + "/")
+
+
+def register(app: Flask) -> None:
+    """Mount the dashboard."""
+    rq_dashboard.web.Job = TaskJob
+    rq_dashboard.web.Queue = TaskQueue
+    rq_dashboard.web.Worker = DashboardWorker
+    rq_dashboard.web.requeue_job = _requeue
+    rq_dashboard.web.config.serializer = JSONSerializer
+    # It would connect anew on every request, and knows no Unix sockets.
+    rq_dashboard.web.from_url = lambda *_, **__: (None, services.get().doorbell.connection)
+    app.config.update(RQ_DASHBOARD_DISABLE_DELETE=True, RQ_DASHBOARD_REDIS_URL=("redis",))
+    app.redis_conn = app.extensions["pressroom"].doorbell.connection  # type: ignore[attr-defined]
+
+    @rq_dashboard.web.blueprint.before_request
+    def guard() -> None:
+        if request.method not in ("GET", "HEAD") and request.endpoint not in _MUTATIONS_ALLOWED:
+            abort(405)
+
+    app.register_blueprint(rq_dashboard.web.blueprint, url_prefix=PREFIX)

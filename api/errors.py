@@ -1,0 +1,61 @@
+"""Every error as the same JSON, for every route."""
+
+from typing import Any
+
+import structlog
+from flask import Flask, Response, jsonify
+from flask_smorest import Api, abort
+from werkzeug.exceptions import HTTPException
+
+from jobs.errors import IdempotencyMismatch, NotFound, StateConflict, Unavailable
+
+log = structlog.get_logger(__name__)
+
+_RETRY_AFTER_SECONDS = "2"
+
+
+class JsonErrorApi(Api):
+    """flask-smorest's `Api`, with a message in every error and the headers that belong to it."""
+
+    def handle_http_exception(self, error: HTTPException) -> tuple[Any, int, dict[str, Any]]:
+        """`{"code", "status", "message", "errors"?}`; keeps Allow (405) and the like."""
+        payload, code, headers = super().handle_http_exception(error)
+        payload.setdefault("message", _message(payload, error))
+        kept = {
+            name: value
+            for name, value in error.get_headers()
+            if name.lower() not in ("content-type", "content-length")
+        }
+        return payload, code, {**kept, **headers}
+
+
+def _message(payload: dict[str, Any], error: HTTPException) -> str:
+    if "errors" in payload:
+        return "The request does not fit; `errors` says where."
+    return error.description or error.name
+
+
+def register(app: Flask) -> None:
+    """Our own errors as HTTP answers."""
+
+    @app.errorhandler(Unavailable)
+    def unavailable(error: Unavailable) -> tuple[Response, int, dict[str, str]]:
+        log.error("database unavailable", reason=str(error))
+        payload = {
+            "code": 503,
+            "status": "Service Unavailable",
+            "message": "The database cannot be reached right now; nothing was stored. Try again soon.",
+        }
+        return jsonify(payload), 503, {"Retry-After": _RETRY_AFTER_SECONDS}
+
+    @app.errorhandler(NotFound)
+    def not_found(error: NotFound) -> None:
+        abort(404, message=str(error))
+
+    @app.errorhandler(StateConflict)
+    def conflict(error: StateConflict) -> None:
+        abort(409, message=str(error))
+
+    @app.errorhandler(IdempotencyMismatch)
+    def mismatch(error: IdempotencyMismatch) -> None:
+        abort(422, message=str(error), errors={"headers": {"Idempotency-Key": [str(error)]}})

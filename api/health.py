@@ -1,0 +1,121 @@
+"""Liveness, readiness and workers."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from flask import jsonify
+from marshmallow import Schema, fields
+
+from api import services
+from api.bodies import Blueprint
+from jobs import __version__
+from jobs.errors import Unavailable
+from jobs.queues import RedisError
+from jobs.store.database import Row
+from jobs.worker import LEASE_SECONDS
+
+blueprint = Blueprint("health", __name__, description="Is it alive, is it ready")
+
+log = structlog.get_logger(__name__)
+
+
+class Liveness(Schema):
+    """The process answers."""
+
+    status = fields.String()
+    app_name = fields.String()
+    version = fields.String()
+    timestamp = fields.AwareDateTime()
+
+
+class Readiness(Schema):
+    """What it needs answers, too."""
+
+    status = fields.String(metadata={"enum": ["healthy", "unhealthy"]})
+    redis = fields.Boolean()
+    database = fields.Boolean()
+    workers = fields.Integer()
+    scheduler = fields.Boolean()
+    next_firing = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    has_today_schedule = fields.Boolean()
+    timestamp = fields.AwareDateTime()
+
+
+class WorkerSchema(Schema):
+    """A worker that beats."""
+
+    name = fields.String()
+    host = fields.String()
+    queues = fields.List(fields.String())
+    running = fields.Integer()
+    capacity = fields.Integer()
+    last_heartbeat = fields.AwareDateTime()
+
+
+class Workers(Schema):
+    """All of them."""
+
+    status = fields.String(metadata={"enum": ["healthy", "unhealthy"]})
+    workers = fields.List(fields.Nested(WorkerSchema))
+    active_tasks = fields.Integer()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _alive() -> list[Row]:
+    return services.get().database.all("alive", {"lease": LEASE_SECONDS})
+
+
+@blueprint.get("/api/v1/health")
+@blueprint.response(200, Liveness)
+def liveness() -> Any:
+    """Whether the process answers; touches nothing else."""
+    return jsonify(status="healthy", app_name="Pressroom", version=__version__, timestamp=_now())
+
+
+@blueprint.get("/health")
+@blueprint.response(200, Readiness)
+@blueprint.alt_response(503, schema=Readiness, description="PostgreSQL, Redis or the scheduler is away")
+def readiness() -> Any:
+    """Whether everything that tasks need is there."""
+    processes: list[Row] = []
+    database = redis = True
+    try:
+        processes = _alive()
+    except Unavailable as error:
+        log.warning("database unavailable", reason=str(error))
+        database = False
+    try:
+        services.get().doorbell.ping()
+    except RedisError as error:
+        log.warning("redis unavailable", reason=str(error))
+        redis = False
+    kinds = [process["kind"] for process in processes]
+    healthy = database and redis and "scheduler" in kinds
+    answer = jsonify(
+        status="healthy" if healthy else "unhealthy",
+        redis=redis,
+        database=database,
+        workers=kinds.count("worker"),
+        scheduler="scheduler" in kinds,
+        next_firing=None,
+        has_today_schedule=False,
+        timestamp=_now(),
+    )
+    return answer, 200 if healthy else 503
+
+
+@blueprint.get("/health/workers")
+@blueprint.response(200, Workers)
+def workers() -> Any:
+    """The workers that beat, and what they hold."""
+    alive = [process for process in _alive() if process["kind"] == "worker"]
+    shown = [{name: worker[name] for name in WorkerSchema().fields} for worker in alive]
+    return jsonify(
+        status="healthy" if alive else "unhealthy",
+        workers=shown,
+        active_tasks=sum(worker["running"] for worker in alive),
+    )

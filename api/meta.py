@@ -1,0 +1,38 @@
+"""The front page and the documentation page."""
+
+from typing import Any
+
+from flask import Blueprint, jsonify, render_template, request, send_from_directory, url_for
+from flask_swagger_ui.flask_swagger_ui import _DIST_DIR as SWAGGER_UI_FILES
+
+from jobs import __version__
+
+blueprint = Blueprint("meta", __name__)
+
+
+@blueprint.get("/")
+def index() -> Any:
+    """What this is and where to go on: a page for browsers, JSON for everybody else."""
+    places = {
+        "docs": url_for("meta.docs"),
+        "openapi": url_for("api-docs.openapi_json"),
+        "health": url_for("health.readiness"),
+        "workers": url_for("health.workers"),
+        "tasks": url_for("tasks.list_tasks"),
+        "dashboard": "/rq/",
+    }
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return render_template("index.html", version=__version__, places=places)
+    return jsonify(name="Pressroom", version=__version__, **places)
+
+
+@blueprint.get("/docs")
+def docs() -> Any:
+    """The interactive documentation; everything it loads comes from here."""
+    return render_template("docs.html")
+
+
+@blueprint.get("/docs/assets/<path:name>")
+def docs_asset(name: str) -> Any:
+    """Swagger UI's files, from the package that ships them."""
+    return send_from_directory(SWAGGER_UI_FILES, name, max_age=86_400)

@@ -1,0 +1,36 @@
+"""Around every request: its id, its log line."""
+
+import re
+import time
+from uuid import uuid4
+
+import structlog
+from flask import Flask, Response, g, request
+
+log = structlog.get_logger(__name__)
+
+_GIVEN_ID = re.compile(r"[!-~]{1,128}")
+
+
+def register(app: Flask) -> None:
+    """Give every request an id (the caller's own, when it sent one) and log how it went."""
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+        g.began = time.perf_counter()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.request_id
+        log.info(
+            "request", method=request.method, path=request.path, status=response.status_code,
+            ms=round(1000 * (time.perf_counter() - g.began), 1),
+        )  # fmt: skip
+        return response
+
+    @app.teardown_request
+    def forget(_error: BaseException | None) -> None:
+        structlog.contextvars.unbind_contextvars("request_id")

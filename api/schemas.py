@@ -1,0 +1,235 @@
+"""The shapes of requests and answers: validation, OpenAPI and serialisation at once."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
+
+from api import services
+from jobs.fields import JsonObject, StrictInteger, Text
+from jobs.lifecycle import Status
+from jobs.priority import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUEUES
+from jobs.retry import RetryPolicy
+from jobs.store.listing import SORTS
+
+MAX_BATCH = 10_000
+MAX_TIMEOUT_SECONDS = 86_400
+MAX_DELAY_SECONDS = 366 * 86_400
+_MODEL_CHARS = 200
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class RetrySchema(Schema):
+    """A retry policy."""
+
+    strategy = fields.String(validate=validate.OneOf(["exponential", "linear", "fixed", "custom"]))
+    base_delay = fields.Float(validate=validate.Range(0, MAX_TIMEOUT_SECONDS), metadata={"description": "Seconds."})
+    max_delay = fields.Float(validate=validate.Range(0, MAX_TIMEOUT_SECONDS), metadata={"description": "Seconds."})
+    jitter = fields.Boolean(truthy={True}, falsy={False})
+    delays = fields.List(
+        fields.Float(validate=validate.Range(0, MAX_TIMEOUT_SECONDS)),
+        validate=validate.Length(1, 100),
+        metadata={"description": "Seconds before each further try; for `custom` only."},
+    )
+
+    @validates_schema
+    def _delays_belong_to_custom(self, data: dict[str, Any], **_: Any) -> None:
+        if ("delays" in data) != (data.get("strategy") == "custom"):
+            raise ValidationError("Given with the strategy custom, and only then.", "delays")
+
+    @post_load
+    def _whole_policy(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return RetryPolicy.from_json(data).as_json()
+
+
+class UtcDateTime(fields.AwareDateTime):
+    """An ISO 8601 time; one without an offset is UTC."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(format="iso", default_timezone=UTC, **options)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
+        try:
+            moment: datetime = super()._deserialize(value, *args, **kwargs).astimezone(UTC)
+        except OverflowError:
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from None
+        if moment > _LATEST:
+            raise ValidationError("Too far in the future.")
+        return moment
+
+
+class NewTask(Schema):
+    """A task to submit."""
+
+    task_type = fields.String(load_default="text_generation")
+    prompt = Text(metadata={"description": "Required for text_generation.", "example": "用一句话介绍人工智能"})
+    model = Text(
+        validate=validate.Length(1, _MODEL_CHARS),
+        metadata={"description": "Required for text_generation.", "example": "deepseek-chat"},
+    )
+    priority = StrictInteger(
+        validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY),
+        load_default=DEFAULT_PRIORITY,
+        metadata={"description": "10 is most urgent: 8-10 go to the queue high, 4-7 to default, 1-3 to low."},
+    )
+    input = JsonObject(load_default=dict, metadata={"description": "As the task type's schema says."})
+    metadata = JsonObject(load_default=dict, metadata={"description": "Kept and returned, never read."})
+    timeout_seconds = StrictInteger(validate=validate.Range(1, MAX_TIMEOUT_SECONDS))
+    max_retries = StrictInteger(
+        validate=validate.Range(0, 100), metadata={"description": "Tries after the first: 3 means at most 4 attempts."}
+    )
+    retry = fields.Nested(RetrySchema)
+    run_at = UtcDateTime(metadata={"description": "Not before this time."})
+    delay_seconds = fields.Float(
+        validate=validate.Range(0, MAX_DELAY_SECONDS), metadata={"description": "Not before this many seconds from now."}
+    )
+
+    @validates_schema(skip_on_field_errors=True)
+    def _fits_its_type(self, data: dict[str, Any], **_: Any) -> None:
+        tools = services.get()
+        kind = tools.task_types.get(data["task_type"])
+        if kind is None:
+            known = ", ".join(sorted(tools.task_types))
+            raise ValidationError(f"Unknown task type; there are: {known}.", "task_type")
+        problems: dict[str, Any] = {}
+        if kind.needs_prompt:
+            problems |= {name: ["Missing data for required field."] for name in ("prompt", "model") if name not in data}
+        prompt = data.get("prompt")
+        if prompt is not None and not prompt.strip():
+            problems["prompt"] = ["May not be blank."]
+        elif prompt is not None and len(prompt) > tools.settings.prompt_max_chars:
+            problems["prompt"] = [f"Longer than {tools.settings.prompt_max_chars} characters."]
+        if input_problems := kind.input_schema().validate(data["input"]):
+            problems["input"] = input_problems
+        if "run_at" in data and "delay_seconds" in data:
+            problems["run_at"] = ["Give run_at or delay_seconds, not both."]
+        if problems:
+            raise ValidationError(problems)
+
+
+class NewBatch(Schema):
+    """Tasks to submit together."""
+
+    tasks = fields.List(fields.Nested(NewTask), required=True, validate=validate.Length(1, MAX_BATCH))
+
+    @pre_load
+    def _not_too_many(self, data: Any, **_: Any) -> Any:
+        # Before each of them is looked at.
+        tasks = data.get("tasks") if isinstance(data, dict) else None
+        if isinstance(tasks, list) and len(tasks) > MAX_BATCH:
+            raise ValidationError(f"More than {MAX_BATCH} tasks.", "tasks")
+        return data
+
+
+class TaskErrorSchema(Schema):
+    """Why a task's last attempt failed."""
+
+    code = fields.String(metadata={"example": "timeout"})
+    message = fields.String()
+    retryable = fields.Boolean()
+    status_code = fields.Integer(metadata={"description": "The provider's, when there was one."})
+
+
+class TaskSchema(Schema):
+    """A task as returned."""
+
+    id = fields.Integer()
+    prompt = fields.String(allow_none=True)
+    model = fields.String(allow_none=True)
+    status = fields.String(validate=validate.OneOf(list(Status)))
+    priority = fields.Integer()
+    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    task_type = fields.String()
+    queue = fields.String(validate=validate.OneOf(QUEUES))
+    input = fields.Raw(metadata={"type": "object"})
+    result = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    error = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    progress = fields.Integer(metadata={"description": "0 to 100."})
+    attempt = fields.Integer(metadata={"description": "Attempts so far."})
+    max_retries = fields.Integer()
+    timeout_seconds = fields.Integer()
+    retry = fields.Raw(metadata={"type": "object"})
+    run_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    started_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    usage = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    batch_id = fields.Integer(allow_none=True)
+    depends_on = fields.List(fields.Integer())
+    metadata = fields.Raw(metadata={"type": "object"})
+    cancel_requested = fields.Boolean(metadata={"description": "Running, and to be stopped."})
+
+
+class TaskEventSchema(Schema):
+    """One entry of a task's event log."""
+
+    id = fields.Integer()
+    at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    from_status = fields.String(allow_none=True)
+    to_status = fields.String()
+    attempt = fields.Integer()
+    worker = fields.String(allow_none=True)
+    detail = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+
+
+class BatchErrorSchema(Schema):
+    """A failed task of a batch."""
+
+    task_id = fields.Integer()
+    error = fields.Nested(TaskErrorSchema)
+
+
+class BatchSchema(Schema):
+    """A batch as returned."""
+
+    id = fields.Integer()
+    status = fields.String(validate=validate.OneOf(["PROCESSING", "COMPLETED", "CANCELLED"]))
+    total = fields.Integer()
+    counts = fields.Dict(keys=fields.String(), values=fields.Integer())
+    progress = fields.Integer(metadata={"description": "Percent of its tasks that have ended."})
+    errors = fields.List(fields.Nested(BatchErrorSchema), metadata={"description": "The first 100."})
+    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+
+
+class StatusFilter(fields.String):
+    """One state, or several separated by commas."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        names = [name.strip().upper() for name in super()._deserialize(value, *args, **kwargs).split(",")]
+        if unknown := [name for name in names if name not in set(Status)]:
+            raise ValidationError(f"Unknown: {', '.join(unknown)}. There are: {', '.join(Status)}.")
+        return names
+
+
+_ID = validate.Range(1, 2**63 - 1)
+
+
+class TaskQuery(Schema):
+    """The query of the task list."""
+
+    status = StatusFilter(metadata={"description": "One state, or several separated by commas."})
+    priority = fields.Integer(validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY))
+    task_type = Text()
+    queue = fields.String(validate=validate.OneOf(QUEUES))
+    batch_id = fields.Integer(validate=_ID)
+    account_id = fields.Integer(validate=_ID)
+    created_after = UtcDateTime()
+    created_before = UtcDateTime()
+    sort = fields.String(load_default="-id", validate=validate.OneOf(SORTS))
+    skip = fields.Integer(load_default=0, validate=validate.Range(0, 2**31))
+    limit = fields.Integer(load_default=100, validate=validate.Range(1, 1000))
+    cursor = fields.String(metadata={"description": "From the Link header of the page before; with the same sort."})
+
+
+class IdempotencyHeader(Schema):
+    """The header that makes a creation safe to repeat."""
+
+    class Meta:
+        unknown = "exclude"
+
+    idempotency_key = Text(
+        data_key="Idempotency-Key",
+        validate=validate.Length(1, 255),
+        metadata={"description": "The same key and body give back the same answer for a day."},
+    )

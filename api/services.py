@@ -1,0 +1,48 @@
+"""What request handlers need, made once per web process."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app
+
+from jobs.handlers import registry
+from jobs.handlers.registry import TaskType
+from jobs.manage import Manager
+from jobs.queues import Doorbell, connect
+from jobs.settings import Settings
+from jobs.store.database import Database
+from jobs.submit import Submitter
+
+WEB_THREADS = 16
+"""Threads in one web process, each of which may use one connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The web process's tools."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+    submitter: Submitter
+    manager: Manager
+    task_types: dict[str, TaskType]
+
+
+def build(settings: Settings) -> Services:
+    """Connect lazily: a web process starts, and says what is wrong, also when the servers are away."""
+    database = Database(settings.database_url, max_size=WEB_THREADS)
+    doorbell = Doorbell(connect(settings.redis_url))
+    submitter = Submitter(settings, database, doorbell)
+    manager = Manager(database, doorbell, submitter)
+    return Services(settings, database, doorbell, submitter, manager, registry.load(settings.handler_modules))
+
+
+def install(app: Flask, services: Services) -> None:
+    """Make `services` what `get` returns in this app."""
+    app.extensions["pressroom"] = services
+
+
+def get() -> Services:
+    """The current app's services."""
+    return cast(Services, current_app.extensions["pressroom"])

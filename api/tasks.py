@@ -1,0 +1,160 @@
+"""/api/v1/tasks and /api/v1/batches."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Response, g, jsonify, request, url_for
+from flask_smorest import abort
+
+from api import services
+from api.bodies import Blueprint
+from api.schemas import (
+    BatchSchema,
+    IdempotencyHeader,
+    NewBatch,
+    NewTask,
+    TaskEventSchema,
+    TaskQuery,
+    TaskSchema,
+)
+from jobs.store import listing
+from jobs.store.database import Row
+from jobs.submit import Idempotency, Submitted
+
+blueprint = Blueprint("tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them")
+
+_REPLAYED = {"Idempotent-Replayed": "true"}
+_SHOWN = tuple(TaskSchema().fields)
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """A task's row as the API returns it."""
+    facts = {**row, "depends_on": [], "cancel_requested": row["status"] == "PROCESSING" and row["cancel_requested_at"]}
+    facts["cancel_requested"] = bool(facts["cancel_requested"])
+    return {name: facts[name] for name in _SHOWN}
+
+
+def _idempotency(headers: dict[str, Any]) -> Idempotency | None:
+    key = headers.get("idempotency_key")
+    return Idempotency.of(key, request.path, request.get_json()) if key else None
+
+
+def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple[Response, int, dict[str, str]]:
+    headers = {"Location": location}
+    if submitted.replayed:
+        return jsonify(body), 200, headers | _REPLAYED
+    return jsonify(body), 201, headers
+
+
+@blueprint.post("/tasks")
+@blueprint.arguments(NewTask)
+@blueprint.arguments(IdempotencyHeader, location="headers")
+@blueprint.response(201, TaskSchema, headers={"Location": {"schema": {"type": "string"}}})
+@blueprint.alt_response(200, schema=TaskSchema, description="Repeated with the same Idempotency-Key", success=True)
+def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
+    """Submit one task. 201 means that it is committed."""
+    submitted = services.get().submitter.task(
+        wanted, request_id=g.request_id, idempotency=_idempotency(headers)
+    )
+    return _created(shown(submitted.row), submitted, url_for("tasks.get_task", task_id=submitted.row["id"]))
+
+
+@blueprint.get("/tasks")
+@blueprint.arguments(TaskQuery, location="query")
+@blueprint.response(200, TaskSchema(many=True))
+def list_tasks(query: dict[str, Any]) -> Any:
+    """Tasks, newest first, a page at a time. X-Total-Count is exact up to 10,000, then an estimate."""
+    paging = {name: query.pop(name, None) for name in ("sort", "skip", "limit", "cursor")}
+    if paging["cursor"] and paging["skip"]:
+        abort(422, errors={"query": {"skip": ["Give skip or cursor, not both."]}})
+    try:
+        page = listing.tasks(services.get().database, query, **paging)
+    except listing.BadCursor as error:
+        abort(422, errors={"query": {"cursor": [str(error)]}})
+    response = jsonify([shown(row) for row in page.rows])
+    response.headers["X-Total-Count"] = str(page.total)
+    response.headers["X-Total-Count-Exact"] = str(page.total_is_exact).lower()
+    if links := _links(page, paging):
+        response.headers["Link"] = links
+    return response
+
+
+def _links(page: listing.Page, paging: dict[str, Any]) -> str:
+    """RFC 8288 links to the first, the previous (when skipping) and the next page."""
+    here = {name: value for name, value in request.args.items(multi=True) if name not in ("skip", "cursor")}
+
+    def link(relation: str, **change: Any) -> str:
+        return f'<{request.base_url}?{urlencode({**here, **change})}>; rel="{relation}"'
+
+    links = []
+    if paging["cursor"] or paging["skip"]:
+        links.append(link("first"))
+    if paging["skip"]:
+        links.append(link("prev", skip=max(0, paging["skip"] - paging["limit"])))
+    if page.next_cursor:
+        links.append(link("next", cursor=page.next_cursor))
+    return ", ".join(links)
+
+
+@blueprint.get("/tasks/<id:task_id>")
+@blueprint.response(200, TaskSchema)
+@blueprint.alt_response(404, description="There is none")
+def get_task(task_id: int) -> Any:
+    """One task."""
+    return jsonify(shown(services.get().manager.get(task_id)))
+
+
+@blueprint.get("/tasks/<id:task_id>/events")
+@blueprint.response(200, TaskEventSchema(many=True))
+@blueprint.alt_response(404, description="There is none")
+def task_events(task_id: int) -> Any:
+    """A task's event log, oldest first."""
+    return jsonify(services.get().manager.events(task_id))
+
+
+@blueprint.post("/tasks/<id:task_id>/cancel")
+@blueprint.response(200, TaskSchema)
+@blueprint.alt_response(404, description="There is none")
+@blueprint.alt_response(409, description="It has ended already")
+def cancel_task(task_id: int) -> Any:
+    """Cancel a task: at once when it waits, within two seconds when it runs."""
+    return jsonify(shown(services.get().manager.cancel(task_id)))
+
+
+@blueprint.post("/tasks/<id:task_id>/retry")
+@blueprint.response(200, TaskSchema)
+@blueprint.alt_response(404, description="There is none")
+@blueprint.alt_response(409, description="It has neither failed nor been cancelled")
+def retry_task(task_id: int) -> Any:
+    """Run a failed or cancelled task again."""
+    return jsonify(shown(services.get().manager.retry(task_id)))
+
+
+@blueprint.post("/tasks/batch")
+@blueprint.arguments(NewBatch)
+@blueprint.arguments(IdempotencyHeader, location="headers")
+@blueprint.response(201, BatchSchema, headers={"Location": {"schema": {"type": "string"}}})
+@blueprint.alt_response(200, schema=BatchSchema, description="Repeated with the same Idempotency-Key", success=True)
+def create_batch(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
+    """Submit up to 10,000 tasks together, all or none."""
+    tools = services.get()
+    submitted = tools.submitter.batch(wanted["tasks"], request_id=g.request_id, idempotency=_idempotency(headers))
+    batch_id = submitted.row["id"]
+    return _created(tools.manager.batch(batch_id), submitted, url_for("tasks.get_batch", batch_id=batch_id))
+
+
+@blueprint.get("/batches/<id:batch_id>")
+@blueprint.response(200, BatchSchema)
+@blueprint.alt_response(404, description="There is none")
+def get_batch(batch_id: int) -> Any:
+    """A batch: counts by state, percent done, errors."""
+    return jsonify(services.get().manager.batch(batch_id))
+
+
+@blueprint.post("/batches/<id:batch_id>/cancel")
+@blueprint.response(200, BatchSchema)
+@blueprint.alt_response(404, description="There is none")
+@blueprint.alt_response(409, description="It has ended already")
+def cancel_batch(batch_id: int) -> Any:
+    """Cancel whatever of a batch has not ended."""
+    return jsonify(services.get().manager.cancel_batch(batch_id))

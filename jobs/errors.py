@@ -1,0 +1,86 @@
+"""Errors as an interface.
+
+    PressroomError
+    ├── SettingsError         the environment is wrong; says every wrong variable
+    ├── AttemptError          an attempt failed: carries the machine-readable error kept with the task
+    ├── Unavailable           PostgreSQL cannot be reached now
+    ├── NotFound              no such task or batch
+    ├── StateConflict         the task's state does not allow the move
+    └── IdempotencyMismatch   an Idempotency-Key came again with another body
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class PressroomError(Exception):
+    """The root of all errors raised on purpose here."""
+
+
+class SettingsError(PressroomError):
+    """Wrong settings.
+
+    Attributes:
+        problems: variable name -> what is wrong with it, for every wrong one.
+    """
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__("\n".join(f"  {name}: {why}" for name, why in self.problems.items()))
+
+
+class Unavailable(PressroomError):
+    """The database cannot be reached now; trying again later makes sense."""
+
+
+class NotFound(PressroomError):
+    """There is no such thing."""
+
+
+class StateConflict(PressroomError):
+    """The task is in a state that does not allow what was asked."""
+
+
+class IdempotencyMismatch(PressroomError):
+    """The same Idempotency-Key was used with another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskError:
+    """Why an attempt failed, as kept with the task and shown to callers. Never a traceback.
+
+    Attributes:
+        code: one of SPEC's codes: timeout, rate_limited, provider_error, provider_unreachable,
+            invalid_response, handler_error, dependency_failed, worker_lost, unknown_model...
+        message: one sentence for a person; holds no secret.
+        retryable: whether trying again later can help.
+        status_code: the provider's HTTP status, when there was one.
+        retry_after: seconds the provider asked us to wait, when it did.
+    """
+
+    code: str
+    message: str
+    retryable: bool = False
+    status_code: int | None = None
+    retry_after: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape stored and returned; absent facts are left out."""
+        known: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.retryable}
+        if self.status_code is not None:
+            known["status_code"] = self.status_code
+        return known
+
+
+class AttemptError(PressroomError):
+    """Raised by handlers and providers to end an attempt with a `TaskError`."""
+
+    def __init__(self, error: TaskError) -> None:
+        self.error = error
+        super().__init__(f"{error.code}: {error.message}")
+
+
+WORKER_LOST = TaskError(
+    "worker_lost", "The worker running this task stopped, and no attempts are left.", retryable=False
+)

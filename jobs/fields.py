@@ -1,0 +1,74 @@
+"""Marshmallow fields for what arrives from outside: strict about types, and only what can be stored."""
+
+from typing import Any, Final
+
+from marshmallow import ValidationError, fields
+
+_MAX_DEPTH: Final = 32
+
+
+def storable_text(value: str) -> None:
+    """Refuse what PostgreSQL cannot store.
+
+    Raises:
+        ValidationError: NUL characters or lone surrogates.
+    """
+    if "\x00" in value:
+        raise ValidationError("May not contain NUL characters.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValidationError("Not valid Unicode text.") from error
+
+
+def storable_json(value: Any) -> None:
+    """Refuse documents that cannot be stored or that nest deeper than 32 levels.
+
+    Raises:
+        ValidationError: says which.
+    """
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise ValidationError(f"Nested deeper than {_MAX_DEPTH} levels.")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                storable_text(item)
+            elif isinstance(item, dict):
+                below += item.keys()
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        level = below
+
+
+class Text(fields.String):
+    """A string that PostgreSQL can store."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, *args, **kwargs)
+        storable_text(text)
+        return text
+
+
+class StrictInteger(fields.Integer):
+    """A JSON integer: no strings, no booleans, no fractions, and within 64 bits."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(strict=True, **options)
+
+    def _validated(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class JsonObject(fields.Dict):
+    """Any JSON object that can be stored."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        loaded = super()._deserialize(value, *args, **kwargs)
+        storable_json(loaded)
+        return loaded

@@ -1,0 +1,1 @@
+"""Task types: each a function, an input schema and one decorator."""

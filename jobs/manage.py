@@ -1,0 +1,109 @@
+"""What callers may do to tasks that exist: cancel, retry, look at batches."""
+
+from typing import Any
+
+import structlog
+
+from jobs.errors import NotFound, StateConflict
+from jobs.lifecycle import TERMINAL, Status, sources
+from jobs.queues import Doorbell, RedisError
+from jobs.store.database import Database, Row
+from jobs.submit import Submitter
+
+log = structlog.get_logger(__name__)
+
+
+class Manager:
+    """Cancels and retries tasks, and sums up batches."""
+
+    def __init__(self, database: Database, doorbell: Doorbell, submitter: Submitter) -> None:
+        self._database = database
+        self._doorbell = doorbell
+        self._submitter = submitter
+
+    def get(self, task_id: int) -> Row:
+        """A task's row.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return _found(self._database.one("get_task", {"id": task_id}), "task", task_id)
+
+    def events(self, task_id: int) -> list[Row]:
+        """A task's event log, oldest first; `NotFound` when there is no such task."""
+        self.get(task_id)
+        return self._database.all("task_events", {"id": task_id})
+
+    def cancel(self, task_id: int) -> Row:
+        """Cancel a task: at once when it waits, within two seconds when it runs.
+
+        Raises:
+            NotFound: there is none.
+            StateConflict: it has ended.
+        """
+        if not self._cancel({"ids": [task_id], "batch_id": None}):
+            raise StateConflict(f"Task {task_id} is {self.get(task_id)['status']}: it has ended already.")
+        return self.get(task_id)
+
+    def retry(self, task_id: int) -> Row:
+        """Run a failed or cancelled task again from its first attempt; raises like `cancel`."""
+        row = self._database.one("retry_task", {"id": task_id, "sources": sources(Status.PENDING, TERMINAL)})
+        if row is None:
+            raise StateConflict(
+                f"Task {task_id} is {self.get(task_id)['status']}: only failed and cancelled tasks can be retried."
+            )
+        self._submitter.announce([row])
+        return row
+
+    def batch(self, batch_id: int) -> dict[str, Any]:
+        """A batch with its counts by state; `NotFound` when there is none.
+
+        Returns:
+            `id`, `status`, `total`, `counts`, `progress` (0 to 100), `errors` (at most 100),
+            `created_at`, `completed_at`.
+        """
+        with self._database.transaction() as session:
+            batch = _found(session.one("get_batch", {"id": batch_id}), "batch", batch_id)
+            states = session.all("batch_counts", {"id": batch_id})
+            errors = session.all("batch_errors", {"id": batch_id})
+        ended = [state for state in states if state["status"] in TERMINAL]
+        done = sum(state["count"] for state in ended)
+        finished = done >= batch["total"]
+        return {
+            "id": batch["id"],
+            "status": "CANCELLED" if batch["cancelled_at"] else "COMPLETED" if finished else "PROCESSING",
+            "total": batch["total"],
+            "counts": {state["status"]: state["count"] for state in states},
+            "progress": 100 * done // batch["total"],
+            "errors": errors,
+            "created_at": batch["created_at"],
+            "completed_at": max(state["last_end"] for state in ended) if finished else None,
+        }
+
+    def cancel_batch(self, batch_id: int) -> dict[str, Any]:
+        """Cancel what has not ended of a batch.
+
+        Raises:
+            NotFound: there is none.
+            StateConflict: all its tasks have ended.
+        """
+        if self.batch(batch_id)["status"] == "COMPLETED":
+            raise StateConflict(f"Batch {batch_id} has ended already.")
+        self._database.all("cancel_batch", {"id": batch_id})
+        self._cancel({"ids": [], "batch_id": batch_id})
+        return self.batch(batch_id)
+
+    def _cancel(self, which: dict[str, Any]) -> list[Row]:
+        touched = self._database.all("cancel_tasks", {**which, "sources": sources(Status.CANCELLED)})
+        try:
+            self._doorbell.tell_to_cancel(touched)
+        except RedisError as error:
+            # The worker reads its cancel wishes with each beat, too.
+            log.warning("cancel not signalled", tasks=len(touched), reason=str(error))
+        return touched
+
+
+def _found(row: Row | None, what: str, number: int) -> Row:
+    if row is None:
+        raise NotFound(f"There is no {what} {number}.")
+    return row

@@ -1,0 +1,54 @@
+"""What every provider offers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+OnText = Callable[[str], None]
+"""Called with each piece of text as it is generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat completion to ask for.
+
+    Attributes:
+        messages: `{"role", "content"}` in order, as the OpenAI API has them.
+        options: further fields of the request body (temperature, max_tokens, response_format...).
+    """
+
+    model: str
+    messages: list[dict[str, Any]]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """What a model answered.
+
+    Attributes:
+        model: the model that answered, as the provider names it.
+        finish_reason: why it stopped: "stop", "length"...
+        usage: tokens: `prompt_tokens`, `completion_tokens`, `total_tokens`; None when not told.
+    """
+
+    text: str
+    model: str
+    finish_reason: str | None
+    usage: dict[str, Any] | None
+
+
+class Provider(Protocol):
+    """A model endpoint."""
+
+    name: str
+
+    async def chat(self, request: ChatRequest, on_text: OnText | None = None) -> ChatAnswer:
+        """Ask for one completion; with `on_text`, streamed.
+
+        Raises:
+            AttemptError: whatever went wrong, as a `TaskError`.
+        """
+
+    async def aclose(self) -> None:
+        """Close its connections."""

@@ -1,0 +1,100 @@
+"""Which provider answers for which model: LLM_BASE_URL, PROVIDERS_FILE, or the offline one."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from jobs.errors import AttemptError, SettingsError, TaskError
+from jobs.providers.base import Provider
+from jobs.providers.offline import OfflineProvider
+from jobs.providers.openai import OpenAIProvider
+from jobs.settings import Settings, provider_secret
+
+
+class _Endpoint(Schema):
+    base_url = fields.Url(required=True, schemes={"http", "https"}, require_tld=False)
+    models = fields.List(fields.String(validate=validate.Length(1)), required=True, validate=validate.Length(1))
+    api_key = fields.String()
+    api_key_env = fields.String()
+
+    @validates_schema
+    def _one_key(self, data: dict[str, Any], **_: Any) -> None:
+        if "api_key" in data and "api_key_env" in data:
+            raise ValidationError("give api_key or api_key_env, not both", "api_key")
+        if "api_key_env" in data and not provider_secret(data["api_key_env"]):
+            raise ValidationError("that environment variable is not set", "api_key_env")
+
+
+class Catalog:
+    """The configured providers."""
+
+    def __init__(self, by_model: dict[str, Provider], default: Provider | None) -> None:
+        self._by_model = by_model
+        self._default = default
+
+    def provider_for(self, model: str) -> Provider:
+        """The provider that serves `model`.
+
+        Raises:
+            AttemptError: unknown_model, when endpoints are configured but none serves it.
+        """
+        provider = self._by_model.get(model, self._default)
+        if provider is None:
+            raise AttemptError(TaskError("unknown_model", f"No configured provider serves the model {model!r}."))
+        return provider
+
+    async def aclose(self) -> None:
+        """Close all providers."""
+        for provider in {id(p): p for p in (*self._by_model.values(), self._default) if p}.values():
+            await provider.aclose()
+
+
+def build(settings: Settings) -> Catalog:
+    """The catalog that the settings describe. Call it where an event loop runs.
+
+    Raises:
+        SettingsError: PROVIDERS_FILE is not as it should be.
+    """
+    by_model: dict[str, Provider] = {}
+    for name, endpoint in (read_file(settings.providers_file) if settings.providers_file else {}).items():
+        key = endpoint.get("api_key") or provider_secret(endpoint.get("api_key_env", ""))
+        provider = OpenAIProvider(name, endpoint["base_url"], key)
+        by_model |= dict.fromkeys(endpoint["models"], provider)
+    default: Provider | None = None
+    if settings.llm_base_url:
+        default = OpenAIProvider("default", settings.llm_base_url, settings.llm_api_key)
+    elif not by_model:
+        default = OfflineProvider()
+    return Catalog(by_model, default)
+
+
+def read_file(path: Path) -> dict[str, dict[str, Any]]:
+    """The endpoints in a PROVIDERS_FILE, by name: tables `[providers.NAME]`.
+
+    Raises:
+        SettingsError: every problem found, under PROVIDERS_FILE.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError({"PROVIDERS_FILE": f"{path}: {error}"}) from None
+    tables = document.pop("providers", {})
+    problems = [f"unknown key {key!r}" for key in document]
+    found: dict[str, dict[str, Any]] = {}
+    owner: dict[str, str] = {}
+    for name, table in tables.items() if isinstance(tables, dict) else ():
+        try:
+            found[name] = dict(_Endpoint().load(table))
+        except ValidationError as error:
+            problems.append(f"providers.{name}: {error.normalized_messages()}")
+            continue
+        for model in found[name]["models"]:
+            if owner.setdefault(model, name) != name:
+                problems.append(f"model {model!r} is served by both {owner[model]} and {name}")
+    if not found and not problems:
+        problems.append("has no [providers.NAME] table")
+    if problems:
+        raise SettingsError({"PROVIDERS_FILE": f"{path}: {'; '.join(problems)}"})
+    return found

@@ -1,0 +1,195 @@
+"""Any endpoint that speaks OpenAI's chat completions (DeepSeek, OpenAI, Ollama, vLLM...), over httpx.
+
+https://platform.openai.com/docs/api-reference/chat
+"""
+
+import email.utils
+import math
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import aiohttp
+import httpx
+import orjson
+from httpx_aiohttp import HttpxAiohttpClient
+
+from jobs.errors import AttemptError, TaskError
+from jobs.providers.base import ChatAnswer, ChatRequest, OnText
+
+# Seconds. The read limit is only for a silent connection: the task's own time limit is the real one.
+TIMEOUTS: Final = httpx.Timeout(connect=10, read=600, write=30, pool=30)
+# 0 is aiohttp's word for no limit: the worker's slots bound the calls, not a pool.
+_LIMITS: Final = httpx.Limits(max_connections=0, keepalive_expiry=30)
+_RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
+_MESSAGE_CHARS: Final = 300
+_MAX_RETRY_AFTER: Final = 86_400.0
+
+
+class OpenAIProvider:
+    """One endpoint and its key."""
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        api_key: str | None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.name = name
+        self._api_key = api_key
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        headers = {"Content-Type": "application/json", "User-Agent": "pressroom"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        options: dict[str, Any] = {"headers": headers, "timeout": TIMEOUTS}
+        # httpx's own pool rescans all connections on each request; aiohttp's does not (see DESIGN).
+        self._client: httpx.AsyncClient = (
+            httpx.AsyncClient(transport=transport, **options)
+            if transport
+            else HttpxAiohttpClient(limits=_LIMITS, **options)
+        )
+
+    async def chat(self, request: ChatRequest, on_text: OnText | None = None) -> ChatAnswer:
+        """Ask for one completion; with `on_text`, as a stream of server-sent events.
+
+        Raises:
+            AttemptError: rate_limited, provider_error, provider_unreachable, timeout or invalid_response.
+        """
+        body: dict[str, Any] = {"model": request.model, "messages": request.messages, **request.options}
+        try:
+            if on_text is None:
+                response = await self._client.post(self._url, content=orjson.dumps(body))
+                self._check(response)
+                return _answer(response.content)
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+            async with self._client.stream("POST", self._url, content=orjson.dumps(body)) as response:
+                if response.is_error:
+                    await response.aread()
+                self._check(response)
+                return await _streamed(response.aiter_lines(), on_text)
+        except httpx.HTTPError as error:
+            raise AttemptError(_transport_error(error, self.name)) from error
+
+    def _check(self, response: httpx.Response) -> None:
+        if response.is_success:
+            return
+        status = response.status_code
+        message = f"{self.name} answered {status}{_said(response.content)}"
+        if self._api_key:
+            message = message.replace(self._api_key, "[redacted]")
+        raise AttemptError(
+            TaskError(
+                code="rate_limited" if status == httpx.codes.TOO_MANY_REQUESTS else "provider_error",
+                message=message,
+                retryable=status in _RETRYABLE_STATUS or status >= 500,
+                status_code=status,
+                retry_after=parse_retry_after(response.headers.get("Retry-After"), time.time()),
+            )
+        )
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait from a `Retry-After` header (RFC 9110, 10.2.3): a number or an HTTP date.
+
+    Anything else is None; a day is the most that is believed.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now
+        except ValueError:
+            return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None
+
+
+def _transport_error(error: httpx.HTTPError, name: str) -> TaskError:
+    """A failed exchange as a task's error.
+
+    The transport calls a dropped connection a ConnectTimeout; only what aiohttp itself called a
+    time-out while reading is one.
+    """
+    timed_out = isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
+    if timed_out and not isinstance(error.__cause__, aiohttp.ClientConnectorError):
+        return TaskError("timeout", f"{name} did not answer in time.", retryable=True)
+    return TaskError("provider_unreachable", f"{name} could not be reached or hung up.", retryable=True)
+
+
+def _said(content: bytes) -> str:
+    """`: message` from an error body of OpenAI's shape, or nothing."""
+    try:
+        message = orjson.loads(content)["error"]["message"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return f": {message[:_MESSAGE_CHARS]}" if isinstance(message, str) else ""
+
+
+def _invalid(why: str) -> AttemptError:
+    # Retryable: a proxy's error page or a cut answer says nothing about the next try.
+    return AttemptError(TaskError("invalid_response", f"The provider's answer {why}.", retryable=True))
+
+
+def _answer(content: bytes) -> ChatAnswer:
+    try:
+        data = orjson.loads(content)
+        choice = data["choices"][0]
+        text, finish_reason = choice["message"]["content"], choice.get("finish_reason")
+        model, usage = data.get("model"), data.get("usage")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _invalid("is not a chat completion") from error
+    if not isinstance(text, str):
+        raise _invalid("has no text")
+    return _checked(text, model, finish_reason, usage)
+
+
+async def _streamed(lines: AsyncIterator[str], on_text: OnText) -> ChatAnswer:
+    """Put a stream of `data: {...}` lines together.
+
+    Raises:
+        AttemptError: invalid_response, also when the stream ends before the model did.
+    """
+    parts: list[str] = []
+    finish_reason: Any = None
+    model: Any = None
+    usage: Any = None
+    done = False
+    async for line in lines:
+        if not line.startswith("data:"):
+            continue  # blank lines, comments, and fields that chat completions do not use
+        payload = line[5:].strip()
+        if payload == "[DONE]":
+            done = True
+            break
+        try:
+            chunk = orjson.loads(payload)
+            model = chunk.get("model") or model
+            usage = chunk.get("usage") or usage
+            for choice in chunk.get("choices") or []:
+                piece = (choice.get("delta") or {}).get("content")
+                finish_reason = choice.get("finish_reason") or finish_reason
+                if piece:
+                    parts.append(piece)
+                    on_text(piece)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _invalid("is not a stream of chat completion chunks") from error
+    if not done and finish_reason is None:
+        raise _invalid("ended in the middle")
+    return _checked("".join(parts), model, finish_reason, usage)
+
+
+def _checked(text: str, model: Any, finish_reason: Any, usage: Any) -> ChatAnswer:
+    return ChatAnswer(
+        # PostgreSQL cannot hold NUL characters.
+        text=text.replace("\x00", "\ufffd"),
+        model=model if isinstance(model, str) else "",
+        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
+        usage=usage if isinstance(usage, dict) else None,
+    )

@@ -1,0 +1,203 @@
+"""Redis and RQ: queues that carry task ids and nothing else, and what puts ids there.
+
+An entry only rings: it does no harm when it is lost, doubled or late, because a worker claims the task
+in PostgreSQL first. The RQ job beside an entry is a picture for RQ's tools; nothing is run from it.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq.command import send_command
+from rq.job import Job
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+
+from jobs.priority import QUEUES, QueueName
+
+__all__ = ["AsyncDoorbell", "Doorbell", "Due", "RedisError", "TaskJob", "TaskQueue", "connect"]
+
+ENTRY_POINT = "jobs.entry.perform"
+CANCEL_COMMAND = "cancel-tasks"
+_CHUNK = 1000  # ids in one script call: keeps Redis answering others
+_LUA = Path(__file__).parent / "lua"
+_LIB = (_LUA / "lib.lua").read_text(encoding="utf-8")
+
+
+class TaskJob(Job):
+    """An RQ job that is read as JSON, never pickle, and runs nothing but our entry point."""
+
+    def __init__(
+        self, id: str | None = None, connection: "redis.Redis | None" = None, serializer: object = None  # noqa: A002
+    ) -> None:
+        super().__init__(id, connection=connection, serializer=JSONSerializer)
+
+    def restore(self, raw_data: Any) -> None:
+        """Read the stored job, leaving out everything that names other code or addresses to call."""
+        super().restore(raw_data)
+        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
+        self.webhooks = []
+
+    @property
+    def func(self) -> Any:
+        """The function to run.
+
+        Raises:
+            ValueError: the job names anything but our entry point.
+        """
+        if self.func_name != ENTRY_POINT:
+            raise ValueError(f"refused to run {self.func_name!r}")
+        return super().func
+
+
+class TaskQueue(Queue):
+    """An RQ queue of `TaskJob`s."""
+
+    job_class = TaskJob
+
+    def __init__(self, name: str = "default", connection: "redis.Redis | None" = None, **options: Any) -> None:
+        super().__init__(name, connection=connection, **{**options, "serializer": JSONSerializer})
+
+
+class Due(NamedTuple):
+    """A task that is to be announced at a later time."""
+
+    id: int
+    queue: QueueName
+    at: datetime
+
+
+def script(name: str) -> str:
+    """The text of a Lua script, with what they all share before it."""
+    return _LIB + (_LUA / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def connect(url: str) -> "redis.Redis":
+    """A client for threads. Commands fail within seconds rather than hang."""
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **_options(url, timeout=2))
+
+
+def connect_async(url: str, *, timeout: float = 5) -> "redis.asyncio.Redis":
+    """The same for an event loop; `timeout` must exceed the longest blocking command."""
+    retry = redis.asyncio.retry.Retry(NoBackoff(), 1)
+    return redis.asyncio.Redis.from_url(url, retry=retry, **_options(url, timeout))
+
+
+def _options(url: str, timeout: float) -> dict[str, Any]:
+    # Without a word about it, redis-py's pools stop at 100 connections.
+    options: dict[str, Any] = {"socket_timeout": timeout, "health_check_interval": 30, "max_connections": 1000}
+    if not url.startswith("unix:"):
+        options |= {"socket_connect_timeout": 2, "socket_keepalive": True}
+    return options
+
+
+def timestamp() -> str:
+    """Now, as RQ writes times."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def by_queue(tasks: Iterable[Mapping[str, Any]]) -> dict[QueueName, list[int]]:
+    """Ids of rows that have `id` and `queue`, gathered by queue, order kept."""
+    gathered: dict[QueueName, list[int]] = {}
+    for task in tasks:
+        gathered.setdefault(task["queue"], []).append(task["id"])
+    return gathered
+
+
+class Doorbell:
+    """Announces tasks. All methods raise `RedisError` when Redis cannot be reached."""
+
+    def __init__(self, connection: "redis.Redis") -> None:
+        self.connection = connection
+        self._announce = connection.register_script(script("announce"))
+        self._later = connection.register_script(script("later"))
+
+    def announce(self, tasks: Iterable[Mapping[str, Any]]) -> None:
+        """Put tasks (rows with `id` and `queue`) at the end of their queues."""
+        for queue, ids in by_queue(tasks).items():
+            for chunk in _chunks(ids):
+                self._announce(args=[timestamp(), queue, *chunk])
+
+    def announce_later(self, tasks: Iterable[Due]) -> None:
+        """Have rq-scheduler's clock announce tasks when they are due."""
+        for chunk in _chunks(list(tasks)):
+            flat = itertools.chain.from_iterable((due.id, due.queue, due.at.timestamp()) for due in chunk)
+            self._later(args=[timestamp(), *flat])
+
+    def ids(self, queue: QueueName, start: int, count: int) -> list[int]:
+        """Task ids in the queue, from position `start`."""
+        entries = cast(list[bytes], self.connection.lrange(f"rq:queue:{queue}", start, start + count - 1))
+        return parse_ids(entries)
+
+    def tell_to_cancel(self, tasks: Iterable[Mapping[str, Any]]) -> None:
+        """Signal the workers (rows with `id` and `worker`) that run tasks to drop them."""
+        for worker, rows in itertools.groupby(
+            sorted((task for task in tasks if task["worker"]), key=lambda task: str(task["worker"])),
+            key=lambda task: task["worker"],
+        ):
+            send_command(self.connection, worker, CANCEL_COMMAND, task_ids=[row["id"] for row in rows])
+
+    def ping(self) -> bool:
+        """Whether Redis answers."""
+        return bool(self.connection.ping())
+
+
+class AsyncDoorbell:
+    """A worker's side: takes ids off the queues, waits for the next one."""
+
+    def __init__(self, url: str, *, wait_seconds: float) -> None:
+        self.client = connect_async(url)
+        # Its own connection: a blocking command would hold up all others.
+        self._blocking = connect_async(url, timeout=wait_seconds + 5).client()
+        self._blocking_id: int | None = None
+        self._wait_seconds = wait_seconds
+        self._take = self.client.register_script(script("take"))
+
+    async def take(self, room: Mapping[QueueName, int]) -> list[int] | None:
+        """Ids to start, most urgent first, as many as `room` allows; None while RQ is suspended."""
+        answer = await self._take(args=list(itertools.chain.from_iterable(room.items())))
+        return None if answer is None else parse_ids(answer)
+
+    async def wait(self, queues: Sequence[QueueName]) -> list[int]:
+        """Block until one of the queues has an id and take it; empty after a while or when woken."""
+        self._blocking_id = await self._blocking.client_id()
+        try:
+            answer = await self._blocking.blpop([f"rq:queue:{queue}" for queue in queues], timeout=self._wait_seconds)
+        finally:
+            self._blocking_id = None
+        return parse_ids([answer[1]]) if answer else []
+
+    async def wake(self) -> None:
+        """End a `wait` early without losing an id that is on its way."""
+        if self._blocking_id is not None:
+            await self.client.client_unblock(self._blocking_id)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._blocking.aclose()
+        await self.client.aclose()
+
+
+def parse_ids(entries: Iterable[bytes]) -> list[int]:
+    """Queue entries as task ids; whatever else somebody put on a queue is dropped."""
+    return [int(entry) for entry in entries if entry.isdigit() and len(entry) < 19]
+
+
+def queue_depths(connection: "redis.Redis") -> dict[QueueName, int]:
+    """How many ids wait on each queue."""
+    with connection.pipeline(transaction=False) as pipeline:
+        for queue in QUEUES:
+            pipeline.llen(f"rq:queue:{queue}")
+        return dict(zip(QUEUES, pipeline.execute(), strict=True))
+
+
+def _chunks(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]

@@ -1,0 +1,93 @@
+"""Writes outcomes to PostgreSQL, those of a few milliseconds in one statement."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from jobs.attempt import Outcome
+from jobs.errors import TaskError, Unavailable
+from jobs.lifecycle import TRANSITIONS, Status
+from jobs.store.database import AsyncDatabase, DataError, Row
+
+log = structlog.get_logger(__name__)
+
+GATHER_SECONDS: Final = 0.01
+_MOST = 1000  # outcomes in one statement
+_PAUSE_SECONDS = 0.5  # between tries while PostgreSQL is away
+_TARGETS = sorted(TRANSITIONS[Status.PROCESSING])
+
+
+class Recorder:
+    """Collects outcomes and records them until each is stored or found to be another worker's affair."""
+
+    def __init__(self, database: AsyncDatabase, worker: str, on_recorded: Callable[[list[Row]], None]) -> None:
+        self._database = database
+        self._worker = worker
+        self._on_recorded = on_recorded
+        self._waiting: list[Outcome] = []
+        self._arrived = asyncio.Event()
+
+    def put(self, outcome: Outcome) -> None:
+        """Have an outcome recorded soon."""
+        self._waiting.append(outcome)
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Record whatever arrives, for ever."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(GATHER_SECONDS)
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Record everything that waits; returns when it is stored, however long PostgreSQL is away."""
+        while self._waiting:
+            self._arrived.clear()
+            batch = self._waiting[:_MOST]
+            try:
+                await self._record(batch)
+            except Unavailable as error:
+                log.warning("cannot record outcomes, trying again", waiting=len(self._waiting), reason=str(error))
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                del self._waiting[: len(batch)]
+
+    async def _record(self, batch: list[Outcome]) -> None:
+        try:
+            rows = await self._database.all("record_outcomes", _parameters(batch, self._worker))
+        except (DataError, orjson.JSONEncodeError) as error:
+            # A result that PostgreSQL cannot hold must not keep the others from being recorded.
+            if len(batch) > 1:
+                for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                    await self._record(half)
+                return
+            log.warning("result cannot be stored", task_id=batch[0].claim.id, reason=type(error).__name__)
+            await self._record([_unstorable(batch[0])])
+            return
+        self._on_recorded(rows)
+
+
+def _unstorable(outcome: Outcome) -> Outcome:
+    error = TaskError("handler_error", "The handler's result cannot be stored as JSON.")
+    return Outcome(outcome.claim, Status.FAILED, error=error)
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def _parameters(batch: list[Outcome], worker: str) -> dict[str, Any]:
+    return {
+        "worker": worker,
+        "targets": _TARGETS,
+        "ids": [outcome.claim.id for outcome in batch],
+        "fences": [outcome.claim.fence for outcome in batch],
+        "statuses": [outcome.status.value for outcome in batch],
+        "results": [_json(outcome.result) for outcome in batch],
+        "errors": [_json(outcome.error.as_json() if outcome.error else None) for outcome in batch],
+        "usages": [_json(outcome.usage) for outcome in batch],
+        "delays": [outcome.delay for outcome in batch],
+    }

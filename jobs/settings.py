@@ -1,0 +1,268 @@
+"""All settings, read from the environment once and validated together. The only reader of os.environ."""
+
+import hashlib
+import ipaddress
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+from urllib.parse import quote, urlsplit
+
+from environs import Env, EnvValidationError
+from marshmallow import ValidationError, validate
+
+from jobs.errors import SettingsError
+from jobs.priority import QUEUES, QueueName
+
+Scope = Literal["read", "submit", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
+"""What a key may do, smallest first; each includes the ones before it."""
+
+_SOCKET_PATH_ROOM = 80
+"""Unix socket paths end at some 107 bytes; this leaves room for the servers' own file names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A bootstrap key from `API_KEYS`."""
+
+    name: str
+    secret: str = field(repr=False)
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One process's settings; SPEC section 8 has the table. Secrets stay out of its repr."""
+
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    embedded_database: bool
+    embedded_redis: bool
+    data_dir: Path
+    host: str
+    port: int
+    app_env: Literal["development", "production"]
+    api_keys: tuple[ApiKey, ...]
+    llm_base_url: str | None = field(repr=False)
+    llm_api_key: str | None = field(repr=False)
+    default_model: str
+    providers_file: Path | None
+    worker_queues: tuple[QueueName, ...]
+    worker_concurrency: int
+    queue_shares: dict[QueueName, float]
+    shutdown_grace_seconds: float
+    task_default_timeout: int
+    task_max_retries: int
+    prompt_max_chars: int
+    scheduler_tick_seconds: float
+    reconcile_seconds: float
+    log_level: str
+    log_format: Literal["json", "text"]
+    log_dir: Path | None
+    handler_modules: tuple[str, ...]
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the embedded servers' sockets and the lock of `make run` are."""
+        return run_dir(self.data_dir)
+
+    def secrets(self) -> list[str]:
+        """Every value that must never be shown; what redaction looks for."""
+        found = [key.secret for key in self.api_keys]
+        found += [self.llm_api_key or ""]
+        for url in (self.database_url, self.redis_url, self.llm_base_url or ""):
+            found.append(urlsplit(url).password or "")
+        return [secret for secret in found if secret]
+
+
+def run_dir(data_dir: Path) -> Path:
+    """The directory for sockets: in `data_dir`, or a short stand-in where its path is too long."""
+    inside = data_dir.resolve() / "run"
+    if len(os.fsencode(inside)) <= _SOCKET_PATH_ROOM:
+        return inside
+    digest = hashlib.sha256(os.fsencode(inside)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"pressroom-{digest}"
+
+
+def embedded_urls(data_dir: Path) -> tuple[str, str]:
+    """Where the embedded PostgreSQL and Redis of `data_dir` listen: Unix sockets, no TCP port."""
+    sockets = run_dir(data_dir)
+    host = quote(str(sockets / "postgres"), safe="")
+    return f"postgresql://postgres@{host}/pressroom", f"unix://{sockets}/redis.sock"
+
+
+def provider_secret(name: str) -> str | None:
+    """The value of the environment variable that PROVIDERS_FILE names as a key's source."""
+    return os.environ.get(name)
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """This process's environment with `changes`, for the processes it starts."""
+    return {**os.environ, **changes}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to be open to others: without keys only loopback in development is allowed.
+
+    Raises:
+        SettingsError: naming HOST or APP_ENV, and API_KEYS.
+    """
+    if settings.api_keys:
+        return
+    hint = "set API_KEYS (name:secret:scope)"
+    if settings.app_env == "production":
+        raise SettingsError({"API_KEYS": f"required when APP_ENV is production; {hint}"})
+    if not is_loopback(settings.host):
+        raise SettingsError({"HOST": f"{settings.host} is reachable from outside, and no key is set; {hint}"})
+
+
+def load() -> Settings:
+    """Read and check everything.
+
+    Raises:
+        SettingsError: one entry per wrong variable.
+    """
+    env: Any = Env(eager=False)
+    env.read_env(".env", recurse=False)
+    for name, parse in {"keys": _api_keys, "queues": _queues, "shares": _shares, "level": _log_level}.items():
+        env.add_parser(name, parse)
+
+    data_dir = Path(env.str("DATA_DIR", "./data"))
+    embedded_pg, embedded_redis = embedded_urls(data_dir)
+    database_url = env.str("DATABASE_URL", "", validate=_url("postgresql", "postgres"))
+    redis_url = env.str("REDIS_URL", "", validate=_url("redis", "rediss", "unix"))
+    app_env = env.str("APP_ENV", "development", validate=validate.OneOf(["development", "production"]))
+    log_format = env.str("LOG_FORMAT", "auto", validate=validate.OneOf(["auto", "json", "text"]))
+    log_dir = env.str("LOG_DIR", "")
+    providers_file = env.str("PROVIDERS_FILE", "", validate=_readable_file)
+    values: dict[str, Any] = {
+        "database_url": database_url or embedded_pg,
+        "redis_url": redis_url or embedded_redis,
+        "embedded_database": not database_url,
+        "embedded_redis": not redis_url,
+        "data_dir": data_dir,
+        "host": env.str("HOST", "127.0.0.1"),
+        "port": env.int("PORT", 8000, validate=validate.Range(1, 65535)),
+        "app_env": app_env,
+        "api_keys": env.keys("API_KEYS", ""),
+        "llm_base_url": env.str("LLM_BASE_URL", "", validate=_url("http", "https")) or None,
+        "llm_api_key": env.str("LLM_API_KEY", "") or None,
+        "default_model": env.str("DEFAULT_MODEL", "deepseek-chat", validate=validate.Length(min=1)),
+        "providers_file": Path(providers_file) if providers_file else None,
+        "worker_queues": env.queues("WORKER_QUEUES", ",".join(QUEUES)),
+        "worker_concurrency": env.int("WORKER_CONCURRENCY", 100, validate=validate.Range(1, 10_000)),
+        "queue_shares": env.shares("QUEUE_SHARES", "high=1.0,default=0.9,low=0.7"),
+        "shutdown_grace_seconds": env.float("SHUTDOWN_GRACE_SECONDS", 25.0, validate=_seconds(1, 3600)),
+        "task_default_timeout": env.int("TASK_DEFAULT_TIMEOUT", 300, validate=validate.Range(1, 86_400)),
+        "task_max_retries": env.int("TASK_MAX_RETRIES", 3, validate=validate.Range(0, 100)),
+        "prompt_max_chars": env.int("PROMPT_MAX_CHARS", 100_000, validate=validate.Range(min=1)),
+        "scheduler_tick_seconds": env.float("SCHEDULER_TICK_SECONDS", 1.0, validate=_seconds(0.05, 60)),
+        "reconcile_seconds": env.float("RECONCILE_SECONDS", 5.0, validate=_seconds(0.1, 600)),
+        "log_level": env.level("LOG_LEVEL", "INFO"),
+        "log_format": ("json" if app_env == "production" else "text") if log_format == "auto" else log_format,
+        "log_dir": Path(log_dir) if log_dir else None,
+        "handler_modules": tuple(env.list("HANDLER_MODULES", [])),
+    }
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        raise SettingsError(
+            {name: " ".join(str(message) for message in messages) for name, messages in error.error_messages.items()}
+        ) from None
+    return Settings(**values)
+
+
+def fail(error: SettingsError) -> NoReturn:
+    """Say every wrong setting on standard error and exit with code 2."""
+    sys.stderr.write(f"pressroom: wrong settings\n{error}\n")
+    raise SystemExit(2)
+
+
+def load_or_exit() -> Settings:
+    """`load` for the start of a process: a clear message and exit code 2 instead of an error."""
+    try:
+        return load()
+    except SettingsError as error:
+        fail(error)
+
+
+def _url(*schemes: str) -> Any:
+    def check(value: str) -> None:
+        if not value:
+            return
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError as error:
+            raise ValidationError("Not a valid URL.") from error
+        if parts.scheme not in schemes or not (parts.netloc or parts.path.strip("/")):
+            raise ValidationError(f"Not a URL with one of the schemes {', '.join(schemes)}.")
+
+    return check
+
+
+def _seconds(least: float, most: float) -> Any:
+    return validate.Range(least, most, error="Must be a number of seconds from {min} to {max}.")
+
+
+def _readable_file(value: str) -> None:
+    if value and not os.access(value, os.R_OK):
+        raise ValidationError("There is no such readable file.")
+
+
+def _log_level(value: str) -> str:
+    level = value.upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+        raise ValidationError("Must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL.")
+    return level
+
+
+def _queues(value: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not names or set(names) - set(QUEUES) or len(set(names)) < len(names):
+        raise ValidationError(f"Must be some of {', '.join(QUEUES)}, comma-separated, each at most once.")
+    return names
+
+
+def _shares(value: str) -> dict[str, float]:
+    """`high=1.0,default=0.9,low=0.7`; a queue left out may use everything."""
+    shares = dict.fromkeys(map(str, QUEUES), 1.0)
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, _, number = part.partition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            share = 0.0
+        if name.strip() not in shares or not 0 < share <= 1:
+            raise ValidationError(f"{part!r} is not queue=share with a share above 0 and up to 1.")
+        shares[name.strip()] = share
+    return shares
+
+
+def _api_keys(value: str) -> tuple[ApiKey, ...]:
+    keys: list[ApiKey] = []
+    for position, part in enumerate(filter(None, (part.strip() for part in value.split(","))), start=1):
+        # The message names the position only: what was written may be a secret.
+        fields = part.split(":")
+        if len(fields) != 3 or not fields[0] or len(fields[1]) < 16 or fields[2] not in SCOPES:
+            raise ValidationError(
+                f"Key number {position} is not name:secret:scope with a secret of 16 characters or more "
+                f"(without ':' and ',') and one of the scopes {', '.join(SCOPES)}."
+            )
+        keys.append(ApiKey(fields[0], fields[1], fields[2]))  # type: ignore[arg-type]
+    if len({key.name for key in keys}) < len(keys):
+        raise ValidationError("Two keys have the same name.")
+    return tuple(keys)

@@ -1,0 +1,128 @@
+"""Connections to PostgreSQL: a pool for threads (web, scheduler) and one for the worker's event loop."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, LiteralString
+
+import orjson
+import psycopg
+import psycopg.types.json
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from jobs.errors import Unavailable
+from jobs.store.queries import QUERIES
+
+Row = dict[str, Any]
+Params = Mapping[str, Any]
+
+psycopg.types.json.set_json_loads(orjson.loads)
+psycopg.types.json.set_json_dumps(orjson.dumps)
+Json = psycopg.types.json.Jsonb
+DataError = psycopg.DataError
+
+# What libpq itself should notice: a server that went away without a word.
+_CONNECTION: dict[str, Any] = {
+    "row_factory": dict_row,
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+_UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+_POOL_WAIT_SECONDS = 2.0
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a driver's message: the rest may repeat the connection string."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+class Session:
+    """One open transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        self._connection = connection
+
+    def all(self, name: str, params: Params | None = None) -> list[Row]:
+        """The rows of the named statement."""
+        return self.run(QUERIES[name], params)
+
+    def one(self, name: str, params: Params | None = None) -> Row | None:
+        """The first row of the named statement, if any."""
+        return next(iter(self.all(name, params)), None)
+
+    def run(self, statement: LiteralString, params: Params | None = None) -> list[Row]:
+        """Rows of a statement composed elsewhere in the store."""
+        cursor = self._connection.execute(statement, params)
+        return cursor.fetchall() if cursor.description else []
+
+
+class Database:
+    """A pool of connections for threads.
+
+    All methods raise `Unavailable` when PostgreSQL cannot be reached or went away meanwhile; what a
+    transaction did is then not there.
+    """
+
+    def __init__(self, url: str, *, max_size: int) -> None:
+        self._pool = ConnectionPool(
+            url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
+            connection_class=psycopg.Connection[Row], name="pressroom",
+        )  # fmt: skip
+
+    def open(self) -> None:
+        """Start connecting in the background; does not wait for the server."""
+        self._pool.open()
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A transaction: committed at the end of the block, rolled back when it raises."""
+        try:
+            with self._pool.connection() as connection:
+                yield Session(connection)
+        except _UNAVAILABLE as error:
+            raise Unavailable(_reason(error)) from error
+
+    def all(self, name: str, params: Params | None = None) -> list[Row]:
+        """Rows of the named statement in a transaction of its own."""
+        with self.transaction() as session:
+            return session.all(name, params)
+
+    def one(self, name: str, params: Params | None = None) -> Row | None:
+        """First row of the named statement in a transaction of its own."""
+        with self.transaction() as session:
+            return session.one(name, params)
+
+
+class AsyncDatabase:
+    """The same for the worker's event loop, one statement a transaction."""
+
+    def __init__(self, url: str, *, max_size: int) -> None:
+        self._pool = AsyncConnectionPool(
+            url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
+            connection_class=psycopg.AsyncConnection[Row], name="pressroom",
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator["AsyncDatabase"]:
+        """The pool's life."""
+        await self._pool.open()
+        try:
+            yield self
+        finally:
+            await self._pool.close()
+
+    async def all(self, name: str, params: Params | None = None) -> list[Row]:
+        """Rows of the named statement, committed."""
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(QUERIES[name], params)
+                return await cursor.fetchall() if cursor.description else []
+        except _UNAVAILABLE as error:
+            raise Unavailable(_reason(error)) from error

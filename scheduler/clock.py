@@ -1,0 +1,85 @@
+"""rq-scheduler as a clock: it carries when tasks are due; PostgreSQL remembers what is due.
+
+Its own loop is replaced where it is unsafe (see DESIGN): the lock is only ever released by its owner,
+signals end the loop between two steps, and an entry is removed after its task was announced.
+"""
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+import structlog
+from rq_scheduler import Scheduler
+
+from jobs.queues import TaskJob, TaskQueue
+from jobs.reconcile import Reconciler
+
+log = structlog.get_logger(__name__)
+
+_LOCK_SECONDS = 10
+_LEAST_WAIT = 0.02
+_RENEW_OR_TAKE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end
+return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) and 1 or 0
+"""
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+class Clock(Scheduler):
+    """Waits for the next due time and has what is due announced, in one process of possibly many."""
+
+    job_class = TaskJob
+    queue_class = TaskQueue
+
+    def __init__(self, connection: Any, *, interval: float, name: str, reconciler: Reconciler) -> None:
+        super().__init__(connection=connection, interval=interval, name=name)
+        self._reconciler = reconciler
+        self._stopping = threading.Event()
+        self._renew_or_take = connection.register_script(_RENEW_OR_TAKE)
+        self._release = connection.register_script(_RELEASE)
+
+    def acquire_lock(self) -> bool:
+        """Take the lock, or renew it where it is ours already."""
+        self._lock_acquired = bool(self._renew_or_take(keys=[self.scheduler_lock_key], args=[self.name, _LOCK_SECONDS]))
+        return self._lock_acquired
+
+    def remove_lock(self) -> None:
+        """Give the lock back if it is still ours."""
+        self._release(keys=[self.scheduler_lock_key], args=[self.name])
+        self._lock_acquired = False
+
+    def stop_on_signals(self) -> None:
+        """Have SIGTERM and SIGINT end the loop at its next turn, never in the middle of a step."""
+
+        def stop(_signum: int, _frame: FrameType | None) -> None:
+            self._stopping.set()
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal asked this process to end."""
+        return self._stopping.is_set()
+
+    def enqueue_jobs(self) -> list[Any]:
+        """Announce what is due, then forget the entries that said so."""
+        now = time.time()
+        if self.connection.zcount(self.scheduled_jobs_key, "-inf", now):
+            self._reconciler.announce_due()
+            self.connection.zremrangebyscore(self.scheduled_jobs_key, "-inf", now)
+            # What PostgreSQL's clock does not call due yet comes back.
+            self._reconciler.fill_clock()
+        return []
+
+    def wait(self, seconds: float) -> None:
+        """Wait, or until told to stop."""
+        self._stopping.wait(seconds)
+
+    def pause(self) -> None:
+        """Wait one interval, or until the next due time, or until told to stop."""
+        upcoming = self.connection.zrange(self.scheduled_jobs_key, 0, 0, withscores=True)
+        until_next = upcoming[0][1] - time.time() if upcoming else self._interval
+        self.wait(min(self._interval, max(until_next, _LEAST_WAIT)))
