@@ -6,9 +6,9 @@ Without keys everything is open; `jobs.settings.check_exposure` then keeps the s
 import hmac
 
 from flask import Flask, request
-from flask_smorest import abort
 
 from api import dashboard
+from api.errors import abort
 from jobs.settings import SCOPES, ApiKey, Scope, Settings
 
 _OPEN_PATHS = frozenset({"/health", "/api/v1/health"})

@@ -6,9 +6,10 @@ import flask
 import orjson
 from flask.json.provider import JSONProvider
 from flask_smorest import Blueprint as SmorestBlueprint
-from flask_smorest import abort
 from webargs import core
 from webargs.flaskparser import FlaskParser, is_json_request
+
+from api.errors import abort
 
 
 class StrictParser(FlaskParser):
@@ -44,7 +45,7 @@ class OrjsonProvider(JSONProvider):
         """From text."""
         return orjson.loads(s)
 
-    def response(self, *args: Any, **kwargs: Any) -> flask.Response:
+    def response(self, *args: Any, **kwargs: Any) -> Any:
         """A JSON answer; a line end makes it kind to terminals."""
         return self._app.response_class(
             self.dumps(self._prepare_response_obj(args, kwargs)) + "\n", mimetype="application/json"

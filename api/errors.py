@@ -1,10 +1,11 @@
 """Every error as the same JSON, for every route."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from flask import Flask, Response, jsonify
-from flask_smorest import Api, abort
+from flask_smorest import Api
+from flask_smorest import abort as _smorest_abort
 from werkzeug.exceptions import HTTPException
 
 from jobs.errors import IdempotencyMismatch, NotFound, StateConflict, Unavailable
@@ -29,6 +30,12 @@ class JsonErrorApi(Api):
         return payload, code, {**kept, **headers}
 
 
+def abort(status: int, **details: Any) -> NoReturn:
+    """End the request with an error: `message`, `errors`, `headers`."""
+    _smorest_abort(status, **details)
+    raise AssertionError("abort returned")
+
+
 def _message(payload: dict[str, Any], error: HTTPException) -> str:
     if "errors" in payload:
         return "The request does not fit; `errors` says where."
@@ -49,13 +56,13 @@ def register(app: Flask) -> None:
         return jsonify(payload), 503, {"Retry-After": _RETRY_AFTER_SECONDS}
 
     @app.errorhandler(NotFound)
-    def not_found(error: NotFound) -> None:
+    def not_found(error: NotFound) -> NoReturn:
         abort(404, message=str(error))
 
     @app.errorhandler(StateConflict)
-    def conflict(error: StateConflict) -> None:
+    def conflict(error: StateConflict) -> NoReturn:
         abort(409, message=str(error))
 
     @app.errorhandler(IdempotencyMismatch)
-    def mismatch(error: IdempotencyMismatch) -> None:
+    def mismatch(error: IdempotencyMismatch) -> NoReturn:
         abort(422, message=str(error), errors={"headers": {"Idempotency-Key": [str(error)]}})

@@ -76,12 +76,14 @@ class NewTask(Schema):
     metadata = JsonObject(load_default=dict, metadata={"description": "Kept and returned, never read."})
     timeout_seconds = StrictInteger(validate=validate.Range(1, MAX_TIMEOUT_SECONDS))
     max_retries = StrictInteger(
-        validate=validate.Range(0, 100), metadata={"description": "Tries after the first: 3 means at most 4 attempts."}
+        validate=validate.Range(0, 100),
+        metadata={"description": "Tries after the first: 3 means at most 4 attempts."},
     )
     retry = fields.Nested(RetrySchema)
     run_at = UtcDateTime(metadata={"description": "Not before this time."})
     delay_seconds = fields.Float(
-        validate=validate.Range(0, MAX_DELAY_SECONDS), metadata={"description": "Not before this many seconds from now."}
+        validate=validate.Range(0, MAX_DELAY_SECONDS),
+        metadata={"description": "Not before this many seconds from now."},
     )
 
     @validates_schema(skip_on_field_errors=True)
@@ -93,7 +95,9 @@ class NewTask(Schema):
             raise ValidationError(f"Unknown task type; there are: {known}.", "task_type")
         problems: dict[str, Any] = {}
         if kind.needs_prompt:
-            problems |= {name: ["Missing data for required field."] for name in ("prompt", "model") if name not in data}
+            problems |= {
+                name: ["Missing data for required field."] for name in ("prompt", "model") if name not in data
+            }
         prompt = data.get("prompt")
         if prompt is not None and not prompt.strip():
             problems["prompt"] = ["May not be blank."]

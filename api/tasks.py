@@ -4,10 +4,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, g, jsonify, request, url_for
-from flask_smorest import abort
 
 from api import services
 from api.bodies import Blueprint
+from api.errors import abort
 from api.schemas import (
     BatchSchema,
     IdempotencyHeader,
@@ -21,7 +21,9 @@ from jobs.store import listing
 from jobs.store.database import Row
 from jobs.submit import Idempotency, Submitted
 
-blueprint = Blueprint("tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them")
+blueprint = Blueprint(
+    "tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them"
+)
 
 _REPLAYED = {"Idempotent-Replayed": "true"}
 _SHOWN = tuple(TaskSchema().fields)
@@ -29,7 +31,11 @@ _SHOWN = tuple(TaskSchema().fields)
 
 def shown(row: Row) -> dict[str, Any]:
     """A task's row as the API returns it."""
-    facts = {**row, "depends_on": [], "cancel_requested": row["status"] == "PROCESSING" and row["cancel_requested_at"]}
+    facts = {
+        **row,
+        "depends_on": [],
+        "cancel_requested": row["status"] == "PROCESSING" and row["cancel_requested_at"],
+    }
     facts["cancel_requested"] = bool(facts["cancel_requested"])
     return {name: facts[name] for name in _SHOWN}
 
@@ -53,9 +59,7 @@ def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple
 @blueprint.alt_response(200, schema=TaskSchema, description="Repeated with the same Idempotency-Key", success=True)
 def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit one task. 201 means that it is committed."""
-    submitted = services.get().submitter.task(
-        wanted, request_id=g.request_id, idempotency=_idempotency(headers)
-    )
+    submitted = services.get().submitter.task(wanted, request_id=g.request_id, idempotency=_idempotency(headers))
     return _created(shown(submitted.row), submitted, url_for("tasks.get_task", task_id=submitted.row["id"]))
 
 

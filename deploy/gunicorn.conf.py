@@ -1,5 +1,9 @@
 """gunicorn's settings, from ours. Wrong ones end it here, with one message and exit code 2."""
 
+from pathlib import Path
+
+from gunicorn.glogging import Logger
+
 from api.services import WEB_THREADS
 from jobs import logs, settings
 from jobs.errors import SettingsError
@@ -10,28 +14,29 @@ try:
 except SettingsError as error:
     settings.fail(error)
 
+
+class _Logger(Logger):
+    """gunicorn's messages through our handlers."""
+
+    def setup(self, cfg):
+        """Once in each process."""
+        logs.configure(_settings, "api")
+        self.error_log.setLevel("INFO")
+        self.error_log.propagate = True
+
+
 wsgi_app = "api:create_app()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-workers = 2  # WEB_CONCURRENCY, where a platform sets it, is gunicorn's own and wins
+workers = _settings.web_concurrency
 worker_class = "gthread"
 threads = WEB_THREADS
 graceful_timeout = int(_settings.shutdown_grace_seconds)
 timeout = 60
 keepalive = 30
 control_socket_disable = True
-# The heartbeat file of a worker must not be on a disk that can be slow or full.
-worker_tmp_dir = "/dev/shm" if __import__("os").path.isdir("/dev/shm") else None
+# The heartbeat file of a web process must not be on a disk that can be slow or full.
+_memory = Path("/dev/shm")  # noqa: S108
+worker_tmp_dir = str(_memory) if _memory.is_dir() else None
 # Our own request lines say more.
 accesslog = None
-
-
-class _Logger(__import__("gunicorn.glogging", fromlist=["Logger"]).Logger):
-    """gunicorn's messages through our handlers."""
-
-    def setup(self, cfg):  # noqa: ANN001, ANN202
-        logs.configure(_settings, "api")
-        self.error_log.setLevel("INFO")
-        self.error_log.propagate = True
-
-
 logger_class = _Logger

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -53,7 +54,7 @@ def say(name: str, text: str) -> None:
 class Supervised:
     """A child process that is started again when it dies, until told to stop."""
 
-    def __init__(self, name: str, command: list[str], *, stop_signal: int = signal.SIGTERM, **popen: object) -> None:
+    def __init__(self, name: str, command: list[str], *, stop_signal: int = signal.SIGTERM, **popen: Any) -> None:
         self.name = name
         self._command = command
         self._stop_signal = stop_signal
@@ -225,10 +226,18 @@ class Instance:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         base = f"http://{host}:{self._settings.port}"
         say("pressroom", f"ready after {seconds:.1f} s; Ctrl-C stops everything")
-        for what, path in {"console": "/", "API docs": "/docs", "dashboard": "/rq/", "health": "/health"}.items():
+        for what, path in {
+            "console": "/",
+            "API docs": "/docs",
+            "dashboard": "/rq/",
+            "health": "/health",
+        }.items():
             say("pressroom", f"  {what:<10} {base}{path}")
         if not (self._settings.llm_base_url or self._settings.providers_file):
-            say("pressroom", "  no model endpoint is set (LLM_BASE_URL): answers come from the offline provider")
+            say(
+                "pressroom",
+                "  no model endpoint is set (LLM_BASE_URL): answers come from the offline provider",
+            )
 
     async def _stop_all(self) -> None:
         say("pressroom", "stopping")
@@ -267,7 +276,9 @@ def check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartError(f"cannot listen on {host} port {port} ({error.strerror}); set PORT to another") from None
+            raise StartError(
+                f"cannot listen on {host} port {port} ({error.strerror}); set PORT to another"
+            ) from None
 
 
 def main() -> int:

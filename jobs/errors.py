@@ -1,12 +1,12 @@
 """Errors as an interface.
 
-    PressroomError
-    ├── SettingsError         the environment is wrong; says every wrong variable
-    ├── AttemptError          an attempt failed: carries the machine-readable error kept with the task
-    ├── Unavailable           PostgreSQL cannot be reached now
-    ├── NotFound              no such task or batch
-    ├── StateConflict         the task's state does not allow the move
-    └── IdempotencyMismatch   an Idempotency-Key came again with another body
+PressroomError
+├── SettingsError         the environment is wrong; says every wrong variable
+├── AttemptError          an attempt failed: carries the machine-readable error kept with the task
+├── Unavailable           PostgreSQL cannot be reached now
+├── NotFound              no such task or batch
+├── StateConflict         the task's state does not allow the move
+└── IdempotencyMismatch   an Idempotency-Key came again with another body
 """
 
 from collections.abc import Mapping

@@ -69,6 +69,6 @@ class JsonObject(fields.Dict):
     """Any JSON object that can be stored."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        loaded = super()._deserialize(value, *args, **kwargs)
+        loaded = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
         storable_json(loaded)
         return loaded

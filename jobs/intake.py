@@ -16,7 +16,7 @@ from jobs.store.database import AsyncDatabase
 
 log = structlog.get_logger(__name__)
 
-_GATHER_SECONDS: Final = 0.01  # lets several slots become free before the next round trip
+_GATHER_SECONDS: Final = 0.002  # lets several slots become free before the next round trip
 _SUSPENDED_SECONDS: Final = 1.0
 _PAUSES: Final = (0.1, 0.5, 1.0, 2.0)  # between tries while Redis or PostgreSQL is away
 _SOURCES = sources(Status.PROCESSING, CLAIMABLE)
@@ -110,7 +110,8 @@ class Intake:
     async def _claim(self, ids: list[int]) -> None:
         # Should this fail, the reconciler finds that nobody heard these rings and repeats them.
         rows = await self._database.all(
-            "claim_tasks", {"ids": ids, "sources": _SOURCES, "worker_id": self.worker_id, "worker": self._worker}
+            "claim_tasks",
+            {"ids": ids, "sources": _SOURCES, "worker_id": self.worker_id, "worker": self._worker},
         )
         # The database returns them in the order of ids; the queues' order is the one to start in.
         position = {task_id: place for place, task_id in enumerate(ids)}

@@ -36,7 +36,14 @@ class Ledger:
 
     def _turn_page(self) -> None:
         self._started: dict[Run, tuple[QueueName, int]] = {}
-        self._page: dict[str, Any] = {"ended": [], "later": [], "back": {}, "succeeded": 0, "failed": 0, "seconds": 0.0}
+        self._page: dict[str, Any] = {
+            "ended": [],
+            "later": [],
+            "back": {},
+            "succeeded": 0,
+            "failed": 0,
+            "seconds": 0.0,
+        }
         self._written = True
 
     def started(self, run: Run, queue: QueueName, timeout: int) -> None:

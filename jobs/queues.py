@@ -35,7 +35,10 @@ class TaskJob(Job):
     """An RQ job that is read as JSON, never pickle, and runs nothing but our entry point."""
 
     def __init__(
-        self, id: str | None = None, connection: "redis.Redis | None" = None, serializer: object = None  # noqa: A002
+        self,
+        id: str | None = None,  # noqa: A002 - RQ's name for it
+        connection: "redis.Redis | None" = None,
+        serializer: object = None,
     ) -> None:
         super().__init__(id, connection=connection, serializer=JSONSerializer)
 
@@ -43,7 +46,7 @@ class TaskJob(Job):
         """Read the stored job, leaving out everything that names other code or addresses to call."""
         super().restore(raw_data)
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
-        self.webhooks = []
+        self.webhooks: list[Any] = []
 
     @property
     def func(self) -> Any:
@@ -92,7 +95,11 @@ def connect_async(url: str, *, timeout: float = 5) -> "redis.asyncio.Redis":
 
 def _options(url: str, timeout: float) -> dict[str, Any]:
     # Without a word about it, redis-py's pools stop at 100 connections.
-    options: dict[str, Any] = {"socket_timeout": timeout, "health_check_interval": 30, "max_connections": 1000}
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "health_check_interval": 30,
+        "max_connections": 1000,
+    }
     if not url.startswith("unix:"):
         options |= {"socket_connect_timeout": 2, "socket_keepalive": True}
     return options
@@ -169,10 +176,12 @@ class AsyncDoorbell:
         """Block until one of the queues has an id and take it; empty after a while or when woken."""
         self._blocking_id = await self._blocking.client_id()
         try:
-            answer = await self._blocking.blpop([f"rq:queue:{queue}" for queue in queues], timeout=self._wait_seconds)
+            answer = await self._blocking.blpop(
+                [f"rq:queue:{queue}" for queue in queues], timeout=self._wait_seconds
+            )
         finally:
             self._blocking_id = None
-        return parse_ids([answer[1]]) if answer else []
+        return parse_ids([cast(bytes, answer[1])]) if answer else []
 
     async def wake(self) -> None:
         """End a `wait` early without losing an id that is on its way."""

@@ -67,7 +67,13 @@ class Reconciler:
             self._trusted_after = self._clock() + LEASE_SECONDS
             raise
         if report != Report():
-            log.info("reconciled", recovered=report.recovered, lost=report.lost, due=report.due, unheard=report.unheard)
+            log.info(
+                "reconciled",
+                recovered=report.recovered,
+                lost=report.lost,
+                due=report.due,
+                unheard=report.unheard,
+            )
         return report
 
     def _recover(self, report: Report) -> None:
@@ -116,4 +122,3 @@ class Reconciler:
                     return task_id
             start += _HEAD_PAGE
         return None
-

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from jobs.errors import TaskError
 
@@ -49,7 +49,7 @@ class RetryPolicy:
         if self.strategy == "custom":
             return self.delays[min(attempt, len(self.delays)) - 1]
         # Beyond 2**30 every sensible cap is reached; larger powers would only overflow.
-        factor = {
+        factor: float = {
             "exponential": 2 ** min(attempt - 1, 30),
             "linear": attempt,
             "fixed": 1,
@@ -72,4 +72,4 @@ def retry_delay(
     delay = policy.delay(attempt)
     if policy.jitter:
         delay += delay * JITTER_SHARE * chance
-    return max(delay, cast(float, error.retry_after or 0.0))
+    return max(delay, error.retry_after or 0.0)

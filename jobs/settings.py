@@ -7,7 +7,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
 from environs import Env, EnvValidationError
@@ -44,6 +44,7 @@ class Settings:
     data_dir: Path
     host: str
     port: int
+    web_concurrency: int
     app_env: Literal["development", "production"]
     api_keys: tuple[ApiKey, ...]
     llm_base_url: str | None = field(repr=False)
@@ -156,6 +157,7 @@ def load() -> Settings:
         "data_dir": data_dir,
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 8000, validate=validate.Range(1, 65535)),
+        "web_concurrency": env.int("WEB_CONCURRENCY", 2, validate=validate.Range(1, 64)),
         "app_env": app_env,
         "api_keys": env.keys("API_KEYS", ""),
         "llm_base_url": env.str("LLM_BASE_URL", "", validate=_url("http", "https")) or None,
@@ -179,9 +181,8 @@ def load() -> Settings:
     try:
         env.seal()
     except EnvValidationError as error:
-        raise SettingsError(
-            {name: " ".join(str(message) for message in messages) for name, messages in error.error_messages.items()}
-        ) from None
+        problems = cast(dict[str, list[object]], error.error_messages)
+        raise SettingsError({name: " ".join(map(str, said)) for name, said in problems.items()}) from None
     return Settings(**values)
 
 
@@ -262,7 +263,7 @@ def _api_keys(value: str) -> tuple[ApiKey, ...]:
                 f"Key number {position} is not name:secret:scope with a secret of 16 characters or more "
                 f"(without ':' and ',') and one of the scopes {', '.join(SCOPES)}."
             )
-        keys.append(ApiKey(fields[0], fields[1], fields[2]))  # type: ignore[arg-type]
+        keys.append(ApiKey(fields[0], fields[1], fields[2]))
     if len({key.name for key in keys}) < len(keys):
         raise ValidationError("Two keys have the same name.")
     return tuple(keys)

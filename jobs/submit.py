@@ -49,7 +49,11 @@ class Submitter:
         self._doorbell = doorbell
 
     def task(
-        self, wanted: Mapping[str, Any], *, request_id: str | None = None, idempotency: Idempotency | None = None
+        self,
+        wanted: Mapping[str, Any],
+        *,
+        request_id: str | None = None,
+        idempotency: Idempotency | None = None,
     ) -> Submitted:
         """Submit one task.
 
@@ -90,7 +94,11 @@ class Submitter:
         return Submitted(batch)
 
     def _insert(
-        self, session: Session, wanted: Sequence[Mapping[str, Any]], batch_id: int | None, request_id: str | None
+        self,
+        session: Session,
+        wanted: Sequence[Mapping[str, Any]],
+        batch_id: int | None,
+        request_id: str | None,
     ) -> list[Row]:
         documents = [self._document(task) for task in wanted]
         return session.all(
@@ -137,6 +145,8 @@ def _earlier(session: Session, idempotency: Idempotency | None) -> Row | None:
     return known
 
 
-def _remember(session: Session, idempotency: Idempotency | None, *, task_id: int | None, batch_id: int | None) -> None:
+def _remember(
+    session: Session, idempotency: Idempotency | None, *, task_id: int | None, batch_id: int | None
+) -> None:
     if idempotency:
         session.all("answer_idempotency_key", {"key": idempotency.key, "task_id": task_id, "batch_id": batch_id})

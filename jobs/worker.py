@@ -5,6 +5,7 @@ know; RQ's own work loop, one job at a time, is replaced. `python -m jobs.worker
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -250,13 +251,14 @@ class TaskWorker(BaseWorker):
     async def _beat_in_redis(self) -> None:
         pipeline: Any = self._doorbell.client.pipeline(transaction=False)
         self.heartbeat(timeout=_REDIS_TTL, pipeline=pipeline)
+        # Also those that nothing was announced on yet.
+        pipeline.sadd("rq:queues", *(f"rq:queue:{queue}" for queue in QUEUES))
         pipeline.hexists(self.key, "birth")
         known = (await pipeline.execute())[-1]
         if not known:  # Redis lost its data
             pipeline.hset(self.key, mapping=self.serialize())
             pipeline.expire(self.key, _REDIS_TTL)
             worker_registration.register(self, pipeline)
-            pipeline.sadd("rq:queues", *(f"rq:queue:{queue}" for queue in QUEUES))
             await pipeline.execute()
             self._ledger.show_again()
         if self._intake.suspended:
@@ -307,7 +309,12 @@ def main() -> int:
     configured = settings.load_or_exit()
     logs.configure(configured, "worker")
     try:
-        TaskWorker(configured).work()
+        worker = TaskWorker(configured)
+        # What is loaded by now stays; looking through it again and again cost 15% of the worker's time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        worker.work()
     except SettingsError as error:
         settings.fail(error)
     return 0

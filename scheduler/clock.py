@@ -42,7 +42,9 @@ class Clock(Scheduler):
 
     def acquire_lock(self) -> bool:
         """Take the lock, or renew it where it is ours already."""
-        self._lock_acquired = bool(self._renew_or_take(keys=[self.scheduler_lock_key], args=[self.name, _LOCK_SECONDS]))
+        self._lock_acquired = bool(
+            self._renew_or_take(keys=[self.scheduler_lock_key], args=[self.name, _LOCK_SECONDS])
+        )
         return self._lock_acquired
 
     def remove_lock(self) -> None:

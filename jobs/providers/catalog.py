@@ -88,11 +88,13 @@ def read_file(path: Path) -> dict[str, dict[str, Any]]:
         try:
             found[name] = dict(_Endpoint().load(table))
         except ValidationError as error:
-            problems.append(f"providers.{name}: {error.normalized_messages()}")
+            problems.append(f"providers.{name}: {error.messages}")
             continue
-        for model in found[name]["models"]:
-            if owner.setdefault(model, name) != name:
-                problems.append(f"model {model!r} is served by both {owner[model]} and {name}")
+        problems += [
+            f"model {model!r} is served by both {owner[model]} and {name}"
+            for model in found[name]["models"]
+            if owner.setdefault(model, name) != name
+        ]
     if not found and not problems:
         problems.append("has no [providers.NAME] table")
     if problems:

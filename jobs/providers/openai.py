@@ -6,13 +6,15 @@ https://platform.openai.com/docs/api-reference/chat
 import email.utils
 import math
 import time
+import urllib.request
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
 import httpx
 import orjson
-from httpx_aiohttp import HttpxAiohttpClient
+from httpx_aiohttp import AiohttpTransport
 
 from jobs.errors import AttemptError, TaskError
 from jobs.providers.base import ChatAnswer, ChatRequest, OnText
@@ -39,17 +41,19 @@ class OpenAIProvider:
     ) -> None:
         self.name = name
         self._api_key = api_key
-        self._url = base_url.rstrip("/") + "/chat/completions"
-        headers = {"Content-Type": "application/json", "User-Agent": "pressroom"}
+        self._url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
+        self._headers = httpx.Headers({
+            "Host": self._url.netloc.decode("ascii"),
+            "Content-Type": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": "pressroom",
+        })  # fmt: skip
         if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
-        options: dict[str, Any] = {"headers": headers, "timeout": TIMEOUTS}
-        # httpx's own pool rescans all connections on each request; aiohttp's does not (see DESIGN).
-        self._client: httpx.AsyncClient = (
-            httpx.AsyncClient(transport=transport, **options)
-            if transport
-            else HttpxAiohttpClient(limits=_LIMITS, **options)
-        )
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._extensions = {"timeout": TIMEOUTS.as_dict()}
+        # httpx's own pool rescans all connections on each request, aiohttp's does not; and a request to a
+        # transport costs half of one through a client, whose cookies, redirects and hooks nobody needs here.
+        self._transport = transport or AiohttpTransport(limits=_LIMITS, proxy=_proxy_for(self._url))
 
     async def chat(self, request: ChatRequest, on_text: OnText | None = None) -> ChatAnswer:
         """Ask for one completion; with `on_text`, as a stream of server-sent events.
@@ -58,40 +62,52 @@ class OpenAIProvider:
             AttemptError: rate_limited, provider_error, provider_unreachable, timeout or invalid_response.
         """
         body: dict[str, Any] = {"model": request.model, "messages": request.messages, **request.options}
+        if on_text is None:
+            async with self._post(body) as response:
+                return _answer(await response.aread())
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        async with self._post(body) as response:
+            return await _streamed(response.aiter_lines(), on_text)
+
+    @asynccontextmanager
+    async def _post(self, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
+        """The open response, if it is a success; failures while it is read become `AttemptError`s, too."""
+        request = httpx.Request(
+            "POST", self._url, headers=self._headers, content=orjson.dumps(body), extensions=self._extensions
+        )
         try:
-            if on_text is None:
-                response = await self._client.post(self._url, content=orjson.dumps(body))
-                self._check(response)
-                return _answer(response.content)
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-            async with self._client.stream("POST", self._url, content=orjson.dumps(body)) as response:
-                if response.is_error:
-                    await response.aread()
-                self._check(response)
-                return await _streamed(response.aiter_lines(), on_text)
-        except httpx.HTTPError as error:
+            response = await self._transport.handle_async_request(request)
+            try:
+                if not response.is_success:
+                    raise AttemptError(self._refusal(response, await response.aread()))
+                yield response
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, aiohttp.ClientError) as error:
             raise AttemptError(_transport_error(error, self.name)) from error
 
-    def _check(self, response: httpx.Response) -> None:
-        if response.is_success:
-            return
+    def _refusal(self, response: httpx.Response, content: bytes) -> TaskError:
         status = response.status_code
-        message = f"{self.name} answered {status}{_said(response.content)}"
+        message = f"{self.name} answered {status}{_said(content)}"
         if self._api_key:
             message = message.replace(self._api_key, "[redacted]")
-        raise AttemptError(
-            TaskError(
-                code="rate_limited" if status == httpx.codes.TOO_MANY_REQUESTS else "provider_error",
-                message=message,
-                retryable=status in _RETRYABLE_STATUS or status >= 500,
-                status_code=status,
-                retry_after=parse_retry_after(response.headers.get("Retry-After"), time.time()),
-            )
+        return TaskError(
+            code="rate_limited" if status == httpx.codes.TOO_MANY_REQUESTS else "provider_error",
+            message=message,
+            retryable=status in _RETRYABLE_STATUS or status >= 500,
+            status_code=status,
+            retry_after=parse_retry_after(response.headers.get("Retry-After"), time.time()),
         )
 
     async def aclose(self) -> None:
         """Close its connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
+
+
+def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
+    """The proxy that the environment names for this address (HTTPS_PROXY, NO_PROXY...), as usual."""
+    proxy = urllib.request.getproxies().get(url.scheme)
+    return httpx.Proxy(proxy) if proxy and not urllib.request.proxy_bypass(url.host) else None
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
@@ -111,7 +127,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None
 
 
-def _transport_error(error: httpx.HTTPError, name: str) -> TaskError:
+def _transport_error(error: Exception, name: str) -> TaskError:
     """A failed exchange as a task's error.
 
     The transport calls a dropped connection a ConnectTimeout; only what aiohttp itself called a

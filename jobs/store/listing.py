@@ -90,18 +90,20 @@ def _direction(sort: str) -> LiteralString:
 
 def _total(session: Session, where: LiteralString, parameters: Mapping[str, Any]) -> tuple[int, bool]:
     counted = session.run(
-        f"SELECT count(*) AS total FROM (SELECT FROM tasks {where} LIMIT {EXACT_TOTAL + 1}) AS some",  # noqa: S608
+        f"SELECT count(*) AS total FROM (SELECT FROM tasks {where} LIMIT {EXACT_TOTAL + 1}) AS counted",  # noqa: S608
         parameters,
     )
     total = int(counted[0]["total"])
     if total <= EXACT_TOTAL:
         return total, True
-    plan = session.run(f"EXPLAIN (FORMAT JSON) SELECT FROM tasks {where}", parameters)  # noqa: S608
+    plan = session.run(f"EXPLAIN (FORMAT JSON) SELECT FROM tasks {where}", parameters)
     return max(total, int(plan[0]["QUERY PLAN"][0]["Plan"]["Plan Rows"])), False
 
 
 def _make_cursor(sort: str, row: Row) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([sort, row[sort.removeprefix("-")], row["id"]])).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(orjson.dumps([sort, row[sort.removeprefix("-")], row["id"]])).decode().rstrip("=")
+    )
 
 
 def _read_cursor(cursor: str, sort: str) -> tuple[Any, int]:

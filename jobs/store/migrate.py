@@ -5,7 +5,6 @@
 
 import sys
 from pathlib import Path
-from typing import LiteralString, cast
 
 import psycopg
 
@@ -45,7 +44,7 @@ def migrate(url: str, *, until: str | None = None) -> list[str]:
         for path in pending(applied):
             if until is not None and path.stem > until:
                 break
-            connection.execute(cast(LiteralString, path.read_text(encoding="utf-8")))
+            connection.execute(path.read_text(encoding="utf-8"))
             connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", (path.stem,))
             done.append(path.stem)
     return done

@@ -95,7 +95,3 @@ WITH chosen AS (
     SELECT id, from_status, 'PENDING', 0, jsonb_build_object('reason', 'retried on request') FROM revived
 )
 SELECT * FROM revived
-
--- name: report_progress
-UPDATE tasks SET progress = %(progress)s, updated_at = now()
-WHERE id = %(id)s AND status = 'PROCESSING' AND fence = %(fence)s

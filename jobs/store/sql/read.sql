@@ -13,6 +13,3 @@ SELECT status, count(*) AS count, max(completed_at) AS last_end FROM tasks WHERE
 
 -- name: batch_errors
 SELECT id AS task_id, error FROM tasks WHERE batch_id = %(id)s AND status = 'FAILED' ORDER BY id LIMIT 100
-
--- name: ping
-SELECT 1

@@ -1,0 +1,58 @@
+"""Fixtures shared by all tests."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.model_server import ModelServer
+from tests.support.servers import Servers, serving
+
+_OURS = (
+    "DATABASE_URL REDIS_URL DATA_DIR HOST PORT APP_ENV API_KEYS LLM_BASE_URL LLM_API_KEY PROVIDERS_FILE "
+    "LOG_LEVEL LOG_FORMAT LOG_DIR HANDLER_MODULES WORKER_QUEUES WORKER_CONCURRENCY QUEUE_SHARES"
+).split()
+_GIVEN = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches a test, nor does a .env file."""
+    for name in _OURS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """PostgreSQL and Redis for the whole session, in a directory of its own."""
+    directory = Path(tempfile.mkdtemp(prefix="pressroom-test-"))
+    try:
+        with serving(directory, _GIVEN["DATABASE_URL"], _GIVEN["REDIS_URL"]) as started:
+            yield started
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    with servers.database() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> Iterator[str]:
+    """An empty Redis database."""
+    with servers.redis() as url:
+        yield url
+
+
+@pytest.fixture
+def model_server() -> Iterator[tuple[ModelServer, str]]:
+    """A model endpoint and its base URL."""
+    server = ModelServer()
+    with server.serving() as url:
+        yield server, url

@@ -1,0 +1,160 @@
+"""A model endpoint for tests: a real HTTP server that speaks the OpenAI wire format, and misbehaves on request.
+
+`python -m tests.support.model_server --port 9001 --delay 1.0` starts one by hand.
+"""
+
+import argparse
+import asyncio
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+
+Kind = Literal["answer", "error", "drop", "hang", "garbage", "cut"]
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How to treat one call: answer (after `delay` seconds), an error status, or worse.
+
+    drop: the connection is closed without an answer; hang: nothing ever comes; garbage: 200 with what is
+    not JSON; cut: a stream that ends in the middle.
+    """
+
+    kind: Kind = "answer"
+    delay: float = 0.0
+    status: int = 500
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class ModelServer:
+    """Answers `echo: <last message>`; `script` holds the behaviours of the next calls, then `usual`."""
+
+    def __init__(self, usual: Behaviour | None = None, padding: int = 0) -> None:
+        self.usual = usual or Behaviour()
+        self.script: deque[Behaviour] = deque()
+        self.calls: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.abandoned = 0
+        self._padding = " " + "x" * padding if padding else ""
+
+    def application(self) -> web.Application:
+        """The server's app."""
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        return app
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.calls.append(body)
+        self.keys.append(request.headers.get("Authorization"))
+        behaviour = self.script.popleft() if self.script else self.usual
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self._behave(request, body, behaviour)
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.abandoned += 1
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def _behave(self, request: web.Request, body: dict[str, Any], behaviour: Behaviour) -> web.StreamResponse:
+        if behaviour.delay:
+            await asyncio.sleep(behaviour.delay)
+        if behaviour.kind == "hang":
+            await asyncio.sleep(3600)
+        if behaviour.kind == "drop":
+            assert request.transport
+            request.transport.close()
+            raise ConnectionResetError
+        if behaviour.kind == "garbage":
+            return web.Response(text="<html>not what you asked for</html>", content_type="text/html")
+        if behaviour.kind == "error":
+            error = {"error": {"message": "scripted failure", "type": "server_error", "param": None, "code": None}}
+            return web.json_response(error, status=behaviour.status, headers=behaviour.headers)
+        text = f"echo: {body['messages'][-1]['content']}{self._padding}"
+        if body.get("stream"):
+            return await self._stream(request, body["model"], text, cut=behaviour.kind == "cut")
+        return web.json_response(
+            {
+                "id": "chatcmpl-1",
+                "object": "chat.completion",
+                "model": body["model"],
+                "choices": [
+                    {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+                ],
+                "usage": _usage(text),
+            }
+        )
+
+    async def _stream(self, request: web.Request, model: str, text: str, *, cut: bool) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+
+        async def send(**chunk: Any) -> None:
+            document = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": model, **chunk}
+            await response.write(f"data: {json.dumps(document)}\n\n".encode())
+
+        for start in range(0, len(text), 4):
+            delta = {"content": text[start : start + 4]}
+            await send(choices=[{"index": 0, "delta": delta, "finish_reason": None}])
+            if cut and start > len(text) // 2:
+                return response
+        await send(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        await send(choices=[], usage=_usage(text))
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Serve on a free port from a thread; yields the base URL for LLM_BASE_URL."""
+        loop = asyncio.new_event_loop()
+        runner = web.AppRunner(self.application(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+
+        async def start() -> int:
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
+            await site.start()
+            port: int = runner.addresses[0][1]
+            return port
+
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+        port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
+            loop.close()
+
+
+def _usage(text: str) -> dict[str, int]:
+    return {"prompt_tokens": 5, "completion_tokens": len(text) // 4, "total_tokens": 5 + len(text) // 4}
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--padding", type=int, default=0, help="bytes added to each answer")
+    chosen = parser.parse_args()
+    server = ModelServer(Behaviour(delay=chosen.delay), padding=chosen.padding)
+    web.run_app(
+        server.application(), host="127.0.0.1", port=chosen.port, access_log=None, backlog=4096, print=None,
+        handler_cancellation=True,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

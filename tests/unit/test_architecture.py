@@ -1,0 +1,83 @@
+"""Imports go one way, and each library is at home in few places."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import rq
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {"jobs": {"jobs"}, "scheduler": {"scheduler", "jobs"}, "api": {"api", "scheduler", "jobs"}}
+
+HOMES = {
+    "flask": ["api/"],
+    "flask_smorest": ["api/"],
+    "psycopg": ["jobs/store/", "deploy/"],
+    "psycopg_pool": ["jobs/store/"],
+    "rq": ["jobs/queues.py", "jobs/worker.py", "scheduler/", "api/dashboard.py"],
+    "rq_scheduler": ["scheduler/clock.py"],
+    "rq_dashboard": ["api/dashboard.py"],
+    "redis": ["jobs/queues.py", "jobs/ledger.py", "deploy/embedded.py"],
+    "httpx": ["jobs/providers/"],
+    "aiohttp": ["jobs/providers/"],
+    "environs": ["jobs/settings.py"],
+    "structlog.contextvars": ["api/", "jobs/logs.py"],
+}
+PURE = ["lifecycle", "priority", "retry", "slots", "errors"]
+IMPURE = {"os", "time", "socket", "random", "asyncio", "logging", "structlog", "pathlib", "threading", "datetime"}
+
+FILES = [path for room in ("api", "jobs", "scheduler", "deploy") for path in (ROOT / room).rglob("*.py")]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    room = name_of(path).split("/")[0]
+    ours = {name.split(".")[0] for name in imported(path)} & {"api", "jobs", "scheduler", "deploy", "tests"}
+    assert ours <= ROOMS.get(room, {"api", "jobs", "scheduler", "deploy"})
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_each_library_stays_at_home(path: Path) -> None:
+    for library, homes in HOMES.items():
+        if any(name == library or name.startswith(library + ".") for name in imported(path)):
+            assert any(name_of(path).startswith(home) for home in homes), f"{name_of(path)} imports {library}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_settings_read_the_environment(path: Path) -> None:
+    if name_of(path) == "jobs/settings.py":
+        return
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+    assert not used & {"environ", "getenv", "putenv"}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_rules_are_pure(module: str) -> None:
+    assert not {name.split(".")[0] for name in imported(ROOT / "jobs" / f"{module}.py")} & IMPURE
+
+
+def test_rq_is_the_version_whose_insides_were_read() -> None:
+    assert rq.VERSION == "3.0.0", (
+        "The worker, the job class, the Lua scripts and the dashboard rely on RQ 3.0.0's insides. Before changing "
+        "the pin, compare: BaseWorker (__init__, heartbeat, serialize, register_birth and _death, pubsub channel), "
+        "Job (fields of its hash, restore), Execution (its hash and keys), StartedJobRegistry and "
+        "FailedJobRegistry (key names, members, scores), rq.suspension, and rq.command's payloads."
+    )

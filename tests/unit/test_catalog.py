@@ -1,0 +1,79 @@
+"""Which endpoint answers for a model."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs import settings
+from jobs.errors import AttemptError, SettingsError
+from jobs.providers import catalog
+
+GOOD = """
+[providers.deepseek]
+base_url = "https://api.deepseek.com/v1"
+api_key_env = "TEST_DEEPSEEK_KEY"
+models = ["deepseek-chat", "deepseek-reasoner"]
+
+[providers.local]
+base_url = "http://127.0.0.1:11434/v1"
+models = ["llama3"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TEST_DEEPSEEK_KEY", "sk-1")
+    monkeypatch.chdir(tmp_path)
+
+
+def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str = "", **environment: str) -> catalog.Catalog:
+    if text:
+        (tmp_path / "providers.toml").write_text(text)
+        monkeypatch.setenv("PROVIDERS_FILE", str(tmp_path / "providers.toml"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return catalog.build(settings.load())
+
+
+def test_without_any_endpoint_the_offline_provider_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert build(monkeypatch, tmp_path).provider_for("anything").name == "offline"
+
+
+def test_models_find_their_endpoint_and_others_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = build(monkeypatch, tmp_path, GOOD, LLM_BASE_URL="http://127.0.0.1:1/v1")
+    assert known.provider_for("deepseek-reasoner").name == "deepseek"
+    assert known.provider_for("llama3").name == "local"
+    assert known.provider_for("gpt-5").name == "default"
+
+
+def test_with_endpoints_but_no_default_an_unknown_model_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(AttemptError) as caught:
+        build(monkeypatch, tmp_path, GOOD).provider_for("gpt-5")
+    assert caught.value.error.code == "unknown_model"
+    assert not caught.value.error.retryable
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("not toml", "providers.toml"),
+        ("", "no [providers.NAME] table"),
+        ("[providers.a]\n", "base_url"),
+        ('[providers.a]\nbase_url = "nowhere"\nmodels = ["m"]', "base_url"),
+        ('[providers.a]\nbase_url = "http://h/v1"\nmodels = []', "models"),
+        ('[providers.a]\nbase_url = "http://h/v1"\nmodels = ["m"]\nspeed = 1', "speed"),
+        ('[providers.a]\nbase_url = "http://h/v1"\nmodels = ["m"]\napi_key_env = "TEST_UNSET"', "api_key_env"),
+        (
+            '[providers.a]\nbase_url = "http://h/v1"\nmodels = ["m"]\n'
+            '[providers.b]\nbase_url = "http://h/v1"\nmodels = ["m"]',
+            "both a and b",
+        ),
+        ("[endpoints.a]\n", "endpoints"),
+    ],
+)
+def test_a_wrong_file_is_explained(text: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build(monkeypatch, tmp_path, text or "# empty")
+    assert said in caught.value.problems["PROVIDERS_FILE"]

@@ -1,0 +1,60 @@
+"""Only what can be stored gets in."""
+
+from typing import Any
+
+import pytest
+from marshmallow import Schema, ValidationError
+
+from jobs.fields import JsonObject, StrictInteger, Text
+
+
+class Form(Schema):
+    text = Text()
+    number = StrictInteger()
+    document = JsonObject()
+
+
+def nested(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text": "中文 🙂"},
+        {"number": -5},
+        {"number": 2**63 - 1},
+        {"document": {"a": [1, 2.5, None, True, {"b": "c"}]}},
+        {"document": nested(10)},
+    ],
+)
+def test_good_values_pass_unchanged(data: dict[str, Any]) -> None:
+    assert Form().load(data) == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text": "a\x00b"},
+        {"text": "\ud800"},
+        {"text": 5},
+        {"text": None},
+        {"number": "5"},
+        {"number": 5.0},
+        {"number": True},
+        {"number": 2**63},
+        {"document": []},
+        {"document": {"a\x00": 1}},
+        {"document": {"a": ["\x00"]}},
+        {"document": {"a": "\udfff"}},
+        {"document": nested(17)},
+        {"document": nested(50_000)},
+    ],
+)
+def test_the_rest_is_refused_by_name(data: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Form().load(data)
+    assert list(caught.value.messages) == list(data)

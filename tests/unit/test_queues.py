@@ -1,0 +1,60 @@
+"""What stands in Redis is data: nothing there is run."""
+
+import json
+import pickle
+
+import fakeredis
+import pytest
+from rq.exceptions import DeserializationError
+from rq.job import Job
+
+from jobs import entry
+from jobs.queues import TaskJob, TaskQueue, parse_ids
+
+
+def store(connection: fakeredis.FakeRedis, data: bytes, **more: str) -> TaskJob:
+    connection.hset("rq:job:7", mapping={"data": data, "created_at": "2026-01-01T00:00:00.000000Z", **more})
+    job = TaskJob.fetch("7", connection=connection)
+    assert isinstance(job, TaskJob)
+    return job
+
+
+def test_a_job_that_names_other_code_is_refused() -> None:
+    connection = fakeredis.FakeRedis()
+    job = store(connection, json.dumps(["os.system", None, ["true"], {}]).encode())
+    with pytest.raises(ValueError, match="refused"):
+        job.perform()
+
+
+def test_pickled_jobs_are_not_even_read() -> None:
+    connection = fakeredis.FakeRedis()
+    job = store(connection, pickle.dumps(("os.system", None, ("true",), {})))
+    with pytest.raises(DeserializationError):
+        job.perform()
+
+
+def test_callbacks_and_webhooks_in_a_job_are_dropped() -> None:
+    connection = fakeredis.FakeRedis()
+    data = json.dumps(["jobs.entry.perform", None, [7], {}]).encode()
+    hooks = json.dumps([{"url": "http://example.com", "on": ["finished"]}])
+    job = store(connection, data, failure_callback_name="os.abort", success_callback_name="os.abort", webhooks=hooks)
+    assert job.failure_callback is None
+    assert job.success_callback is None
+    assert job.stopped_callback is None
+    assert job.webhooks == []
+
+
+def test_our_entry_point_only_says_that_rq_is_the_wrong_worker() -> None:
+    with pytest.raises(RuntimeError, match=r"jobs\.worker"):
+        entry.perform(7)
+
+
+def test_queues_make_our_jobs_whatever_serializer_is_asked_for() -> None:
+    queue = TaskQueue("low", connection=fakeredis.FakeRedis(), serializer="pickle")
+    assert queue.job_class is TaskJob
+    assert queue.serializer.loads(b"[1]") == [1]
+    assert issubclass(TaskJob, Job)
+
+
+def test_foreign_entries_on_a_queue_are_dropped() -> None:
+    assert parse_ids([b"12", b"x", b"", b"-1", b"99999999999999999999", b"1.5", b"\xff", b"3"]) == [12, 3]

@@ -1,0 +1,128 @@
+"""Settings are read once, and everything wrong is said at once."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jobs import settings
+from jobs.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_need_no_environment() -> None:
+    loaded = settings.load()
+    assert (loaded.host, loaded.port, loaded.worker_concurrency) == ("127.0.0.1", 8000, 100)
+    assert loaded.worker_queues == ("high", "default", "low")
+    assert loaded.queue_shares == {"high": 1.0, "default": 0.9, "low": 0.7}
+    assert loaded.embedded_database
+    assert loaded.embedded_redis
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "eighty"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("APP_ENV", "staging"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "postgresql://host:notaport/x"),
+        ("REDIS_URL", "localhost:6379"),
+        ("LLM_BASE_URL", "ftp://models"),
+        ("PROVIDERS_FILE", "/does/not/exist.toml"),
+        ("WORKER_QUEUES", "high,urgent"),
+        ("WORKER_QUEUES", "high,high"),
+        ("WORKER_QUEUES", ","),
+        ("WORKER_CONCURRENCY", "0"),
+        ("QUEUE_SHARES", "high=2"),
+        ("QUEUE_SHARES", "low"),
+        ("QUEUE_SHARES", "urgent=0.5"),
+        ("SHUTDOWN_GRACE_SECONDS", "soon"),
+        ("SHUTDOWN_GRACE_SECONDS", "nan"),
+        ("TASK_DEFAULT_TIMEOUT", "0"),
+        ("TASK_MAX_RETRIES", "-1"),
+        ("PROMPT_MAX_CHARS", "0"),
+        ("LOG_LEVEL", "LOUD"),
+        ("LOG_FORMAT", "xml"),
+        ("API_KEYS", "justaname"),
+        ("API_KEYS", "name:short:admin"),
+        ("API_KEYS", "name:0123456789abcdef0:root"),
+        ("API_KEYS", "a:0123456789abcdef0:read,a:0123456789abcdef1:read"),
+    ],
+)
+def test_a_wrong_variable_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert list(caught.value.problems) == [name]
+
+
+def test_all_wrong_variables_are_named_at_once_and_the_exit_code_is_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "eighty")
+    monkeypatch.setenv("WORKER_QUEUES", "urgent")
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+    with pytest.raises(SystemExit) as caught:
+        settings.load_or_exit()
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("PORT", "WORKER_QUEUES", "LOG_LEVEL"))
+    assert "Traceback" not in said
+
+
+def test_secrets_are_neither_in_messages_nor_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", "console:verysecretvalue0123:admin")
+    monkeypatch.setenv("LLM_API_KEY", "sk-verysecretvalue")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:verysecretvalue@h/d")
+    assert "verysecret" not in repr(settings.load())
+    monkeypatch.setenv("API_KEYS", "verysecretvalue")
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert "verysecret" not in str(caught.value)
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("PORT=9001\nDEFAULT_MODEL=from-file\n")
+    monkeypatch.setenv("PORT", "9002")
+    monkeypatch.delenv("DEFAULT_MODEL", raising=False)
+    loaded = settings.load()
+    monkeypatch.delenv("DEFAULT_MODEL", raising=False)
+    assert (loaded.port, loaded.default_model) == (9002, "from-file")
+
+
+@pytest.mark.parametrize("changes", [{"HOST": "0.0.0.0"}, {"APP_ENV": "production"}, {"HOST": "example.com"}])
+def test_an_open_service_is_kept_from_others(changes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError):
+        settings.check_exposure(settings.load())
+    monkeypatch.setenv("API_KEYS", "console:0123456789abcdef:admin")
+    settings.check_exposure(settings.load())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_loopback_may_be_open(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST", host)
+    settings.check_exposure(settings.load())
+
+
+def test_a_deep_data_dir_still_gets_short_socket_paths(tmp_path: Path) -> None:
+    deep = tmp_path / ("deep" * 40)
+    assert len(str(settings.run_dir(deep))) < 80
+    assert settings.run_dir(deep) == settings.run_dir(deep)
+    assert settings.run_dir(deep) != settings.run_dir(tmp_path / ("else" * 40))
+
+
+def test_the_example_file_lists_every_setting() -> None:
+    root = Path(settings.__file__).parents[1]
+    source = (root / "jobs" / "settings.py").read_text()
+    example = (root / ".env.example").read_text()
+    names = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source))
+    assert names
+    assert names == set(re.findall(r"^# ?([A-Z_]+)=", example, re.MULTILINE))
