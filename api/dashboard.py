@@ -8,17 +8,20 @@ fixed text, because its pages show it unescaped.
 from typing import Any
 
 import rq_dashboard.web
-from flask import Flask, abort, request
+from flask import Flask, request
 from rq.exceptions import NoSuchJobError
 from rq.serializers import JSONSerializer
 from rq.worker import Worker
 
 from api import services
+from api.errors import abort
 from jobs.queues import TaskJob, TaskQueue
 
 PREFIX = "/rq"
-# It offers to delete and compact what only PostgreSQL may decide about.
-_MUTATIONS_ALLOWED = frozenset({"rq_dashboard.requeue_job_view"})
+# It offers to delete, compact and requeue (by GET, too) what only PostgreSQL may decide about.
+_REFUSED = frozenset(
+    f"rq_dashboard.{view}" for view in ("delete_job_view", "requeue_all", "empty_queue", "compact_queue")
+)
 
 
 class DashboardWorker(Worker):
@@ -57,9 +60,9 @@ def register(app: Flask) -> None:
     app.config.update(RQ_DASHBOARD_DISABLE_DELETE=True, RQ_DASHBOARD_REDIS_URL=("redis",))
     app.redis_conn = app.extensions["pressroom"].doorbell.connection  # type: ignore[attr-defined]
 
-    @rq_dashboard.web.blueprint.before_request
+    @app.before_request
     def guard() -> None:
-        if request.method not in ("GET", "HEAD") and request.endpoint not in _MUTATIONS_ALLOWED:
-            abort(405)
+        if request.endpoint in _REFUSED:
+            abort(405, message="Tasks are cancelled and retried over the API; the dashboard only looks.")
 
     app.register_blueprint(rq_dashboard.web.blueprint, url_prefix=PREFIX)

@@ -1,5 +1,6 @@
 """Every error as the same JSON, for every route."""
 
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 import structlog
@@ -27,7 +28,7 @@ class JsonErrorApi(Api):
             for name, value in error.get_headers()
             if name.lower() not in ("content-type", "content-length")
         }
-        return payload, code, {**kept, **headers}
+        return payload, code, {**kept, **(headers or {})}
 
 
 def abort(status: int, **details: Any) -> NoReturn:
@@ -42,27 +43,29 @@ def _message(payload: dict[str, Any], error: HTTPException) -> str:
     return error.description or error.name
 
 
+def _answer(status: HTTPStatus, message: str, **more: Any) -> tuple[Response, int]:
+    """For use outside the views, where `abort` is not handled."""
+    return jsonify({"code": status.value, "status": status.phrase, "message": message, **more}), status.value
+
+
 def register(app: Flask) -> None:
     """Our own errors as HTTP answers."""
 
     @app.errorhandler(Unavailable)
     def unavailable(error: Unavailable) -> tuple[Response, int, dict[str, str]]:
         log.error("database unavailable", reason=str(error))
-        payload = {
-            "code": 503,
-            "status": "Service Unavailable",
-            "message": "The database cannot be reached right now; nothing was stored. Try again soon.",
-        }
-        return jsonify(payload), 503, {"Retry-After": _RETRY_AFTER_SECONDS}
+        said = "The database cannot be reached right now; nothing was stored. Try again soon."
+        return *_answer(HTTPStatus.SERVICE_UNAVAILABLE, said), {"Retry-After": _RETRY_AFTER_SECONDS}
 
     @app.errorhandler(NotFound)
-    def not_found(error: NotFound) -> NoReturn:
-        abort(404, message=str(error))
+    def not_found(error: NotFound) -> tuple[Response, int]:
+        return _answer(HTTPStatus.NOT_FOUND, str(error))
 
     @app.errorhandler(StateConflict)
-    def conflict(error: StateConflict) -> NoReturn:
-        abort(409, message=str(error))
+    def conflict(error: StateConflict) -> tuple[Response, int]:
+        return _answer(HTTPStatus.CONFLICT, str(error))
 
     @app.errorhandler(IdempotencyMismatch)
-    def mismatch(error: IdempotencyMismatch) -> NoReturn:
-        abort(422, message=str(error), errors={"headers": {"Idempotency-Key": [str(error)]}})
+    def mismatch(error: IdempotencyMismatch) -> tuple[Response, int]:
+        errors = {"headers": {"Idempotency-Key": [str(error)]}}
+        return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), errors=errors)

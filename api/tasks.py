@@ -64,7 +64,7 @@ def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
 
 
 @blueprint.get("/tasks")
-@blueprint.arguments(TaskQuery, location="query")
+@blueprint.arguments(TaskQuery, location="query", unknown="raise")
 @blueprint.response(200, TaskSchema(many=True))
 def list_tasks(query: dict[str, Any]) -> Any:
     """Tasks, newest first, a page at a time. X-Total-Count is exact up to 10,000, then an estimate."""

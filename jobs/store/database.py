@@ -31,7 +31,7 @@ _CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
 }
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
-_POOL_WAIT_SECONDS = 2.0
+_POOL_WAIT_SECONDS = 1.5
 
 
 def _reason(error: Exception) -> str:

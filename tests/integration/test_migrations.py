@@ -1,0 +1,87 @@
+"""Migrations run once, in order, whoever starts them."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from jobs.store import migrate as module
+from jobs.store.migrate import MIGRATIONS, migrate
+from tests.support.instance import clean_environment
+from tests.support.servers import Servers
+
+ROOT = Path(__file__).parents[2]
+
+_CATALOGUE = """
+SELECT 'column', table_name || '.' || column_name,
+       concat_ws(' ', data_type, is_nullable, column_default, identity_generation)
+FROM information_schema.columns WHERE table_schema = 'public'
+UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL SELECT 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL SELECT 'migration', name, '' FROM schema_migrations
+ORDER BY 1, 2
+"""
+
+
+def catalogue(url: str) -> list[tuple[str, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(_CATALOGUE).fetchall()
+
+
+def test_a_database_migrated_step_by_step_equals_a_fresh_one(servers: Servers) -> None:
+    with servers.database("template0") as stepwise, servers.database("template0") as fresh:
+        for path in sorted(MIGRATIONS.glob("*.sql")):
+            assert migrate(stepwise, until=path.stem) == [path.stem]
+        assert migrate(stepwise) == []
+        migrate(fresh)
+        assert catalogue(stepwise) == catalogue(fresh)
+
+
+def test_each_runs_once_however_many_start_together(servers: Servers) -> None:
+    with servers.database("template0") as url, ThreadPoolExecutor(8) as threads:
+        done = [name for names in threads.map(migrate, [url] * 8) for name in names]
+    assert done == [path.stem for path in sorted(MIGRATIONS.glob("*.sql"))]
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "0001_good.sql").write_text("CREATE TABLE good (id int);")
+    (tmp_path / "0002_bad.sql").write_text("CREATE TABLE bad (id int); SELECT nonsense;")
+    monkeypatch.setattr(module, "MIGRATIONS", tmp_path)
+    with servers.database("template0") as url:
+        with pytest.raises(psycopg.Error):
+            migrate(url)
+        with psycopg.connect(url) as connection:
+            tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    assert tables == []
+
+
+def test_the_release_command_says_what_it_did(servers: Servers) -> None:
+    with servers.database("template0") as url:
+        command = [sys.executable, "-m", "jobs.store.migrate"]
+        environment = clean_environment(DATABASE_URL=url)
+        runs = [
+            subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+            for _ in range(2)
+        ]
+    assert [run.stdout for run in runs] == ["migrated: 0001_tasks\n", "migrated: nothing to do\n"]
+
+
+def test_the_release_command_explains_a_database_that_is_away() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "jobs.store.migrate"],
+        cwd=ROOT,
+        env=clean_environment(DATABASE_URL="postgresql://u:secretpassword@127.0.0.1:1/x"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "cannot reach the database" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "secretpassword" not in run.stderr
