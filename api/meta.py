@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, jsonify, render_template, request, send_from_directory, url_for
+from flask import Blueprint, current_app, jsonify, render_template, request, send_from_directory, url_for
 from flask_swagger_ui.flask_swagger_ui import _DIST_DIR as SWAGGER_UI_FILES
 
 from jobs import __version__
@@ -24,6 +24,12 @@ def index() -> Any:
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         return render_template("index.html", version=__version__, places=places)
     return jsonify(name="Pressroom", version=__version__, **places)
+
+
+@blueprint.get("/favicon.ico")
+def favicon() -> Any:
+    """For pages that name no icon of their own."""
+    return current_app.send_static_file("favicon.ico")
 
 
 @blueprint.get("/docs")

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,10 +12,7 @@ import pytest
 from tests.support.model_server import ModelServer
 from tests.support.servers import Servers, serving
 
-_OURS = (
-    "DATABASE_URL REDIS_URL DATA_DIR HOST PORT APP_ENV API_KEYS LLM_BASE_URL LLM_API_KEY PROVIDERS_FILE "
-    "LOG_LEVEL LOG_FORMAT LOG_DIR HANDLER_MODULES WORKER_QUEUES WORKER_CONCURRENCY QUEUE_SHARES"
-).split()
+_OURS = tuple(re.findall(r"^# ?([A-Z_]+)=", (Path(__file__).parents[1] / ".env.example").read_text(), re.MULTILINE))
 _GIVEN = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
 
 

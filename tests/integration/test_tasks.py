@@ -171,7 +171,7 @@ class TestCancel:
     ) -> None:
         task_id = submit(client)
         claim(database, task_id)
-        listener = redis_client.pubsub()
+        listener: Any = redis_client.pubsub()  # type: ignore[no-untyped-call]
         listener.subscribe("rq:pubsub:w1")
         listener.get_message(timeout=5)
         answer = client.post(f"/api/v1/tasks/{task_id}/cancel")
@@ -221,11 +221,12 @@ class TestRetry:
         assert client.post("/api/v1/tasks/4711/retry").status_code == 404
 
 
-class TestBatch:
-    TASK = {"prompt": "p", "model": "m"}
+TASK = {"prompt": "p", "model": "m"}
 
+
+class TestBatch:
     def test_tasks_are_submitted_together(self, client: FlaskClient, redis_client: "redis.Redis") -> None:
-        tasks = [{**self.TASK, "prompt": f"p{number}", "priority": 1 + number % 10} for number in range(100)]
+        tasks = [{**TASK, "prompt": f"p{number}", "priority": 1 + number % 10} for number in range(100)]
         answer = client.post("/api/v1/tasks/batch", json={"tasks": tasks})
         assert answer.status_code == 201
         batch = answer.get_json()
@@ -238,7 +239,7 @@ class TestBatch:
         assert [redis_client.llen(f"rq:queue:{queue}") for queue in ("high", "default", "low")] == [30, 40, 30]
 
     def test_one_wrong_task_keeps_all_of_them_out(self, client: FlaskClient) -> None:
-        tasks = [self.TASK, {**self.TASK, "priority": 99}, self.TASK]
+        tasks = [TASK, {**TASK, "priority": 99}, TASK]
         answer = client.post("/api/v1/tasks/batch", json={"tasks": tasks})
         assert answer.status_code == 422
         assert list(answer.get_json()["errors"]["json"]["tasks"]) == ["1"]
@@ -251,7 +252,7 @@ class TestBatch:
         assert list(answer.get_json()["errors"]["json"]) == ["tasks"]
 
     def test_progress_counts_and_errors(self, client: FlaskClient, database: Database) -> None:
-        url = client.post("/api/v1/tasks/batch", json={"tasks": [self.TASK] * 4}).headers["Location"]
+        url = client.post("/api/v1/tasks/batch", json={"tasks": [TASK] * 4}).headers["Location"]
         ids = sorted(task["id"] for task in client.get("/api/v1/tasks").get_json())
         claim(database, *ids[:3])
         end(database, ids[0], Status.COMPLETED)
@@ -259,7 +260,9 @@ class TestBatch:
         batch = client.get(url).get_json()
         assert batch["counts"] == {"COMPLETED": 1, "FAILED": 1, "PENDING": 1, "PROCESSING": 1}
         assert batch["progress"] == 50
-        assert [(error["task_id"], error["error"]["code"]) for error in batch["errors"]] == [(ids[1], "provider_error")]
+        assert [(error["task_id"], error["error"]["code"]) for error in batch["errors"]] == [
+            (ids[1], "provider_error")
+        ]
         end(database, ids[2], Status.COMPLETED)
         claim(database, ids[3])
         end(database, ids[3], Status.COMPLETED)
@@ -269,7 +272,7 @@ class TestBatch:
         assert client.post(f"{url}/cancel").status_code == 409
 
     def test_cancel_ends_what_has_not_ended(self, client: FlaskClient, database: Database) -> None:
-        url = client.post("/api/v1/tasks/batch", json={"tasks": [self.TASK] * 3}).headers["Location"]
+        url = client.post("/api/v1/tasks/batch", json={"tasks": [TASK] * 3}).headers["Location"]
         first = min(task["id"] for task in client.get("/api/v1/tasks").get_json())
         claim(database, first)
         end(database, first, Status.COMPLETED)

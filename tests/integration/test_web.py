@@ -100,10 +100,7 @@ def test_readiness_needs_a_scheduler_and_counts_workers(client: FlaskClient, dat
 class TestKeys:
     """With keys configured, nobody without one gets in."""
 
-    KEYS = tuple(
-        ApiKey(scope, f"{scope}-secret-0123456", scope)  # type: ignore[arg-type]
-        for scope in ("read", "submit", "admin")
-    )
+    KEYS = tuple(ApiKey(scope, f"{scope}-secret-0123456", scope) for scope in ("read", "submit", "admin"))
 
     @pytest.fixture
     def locked(self, configured: Settings) -> Any:
@@ -216,7 +213,11 @@ class TestDashboard:
         raw.sadd("rq:queues", "rq:queue:default")
         raw.hset(
             "rq:job:99",
-            mapping={"data": pickle.dumps(Bomb()), "meta": pickle.dumps(Bomb()), "created_at": "2026-01-01T00:00:00Z"},
+            mapping={
+                "data": pickle.dumps(Bomb()),
+                "meta": pickle.dumps(Bomb()),
+                "created_at": "2026-01-01T00:00:00Z",
+            },
         )
         raw.rpush("rq:queue:default", "99")
         assert client.get("/rq/0/data/jobs/default/queued/8/asc/1.json").status_code == 200

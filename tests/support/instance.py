@@ -80,7 +80,8 @@ class Instance:
     def processes(self) -> list[psutil.Process]:
         """All its processes but the supervisor itself."""
         assert self.process
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
 
     def find(self, part: str) -> psutil.Process:
         """Its process whose command line has `part`; the topmost one."""

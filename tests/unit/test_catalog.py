@@ -66,8 +66,7 @@ def test_with_endpoints_but_no_default_an_unknown_model_is_an_error(
         ('[providers.a]\nbase_url = "http://h/v1"\nmodels = ["m"]\nspeed = 1', "speed"),
         ('[providers.a]\nbase_url = "http://h/v1"\nmodels = ["m"]\napi_key_env = "TEST_UNSET"', "api_key_env"),
         (
-            '[providers.a]\nbase_url = "http://h/v1"\nmodels = ["m"]\n'
-            '[providers.b]\nbase_url = "http://h/v1"\nmodels = ["m"]',
+            "".join(f'[providers.{name}]\nbase_url = "http://h/v1"\nmodels = ["m"]\n' for name in "ab"),
             "both a and b",
         ),
         ("[endpoints.a]\n", "endpoints"),

@@ -11,7 +11,7 @@ import structlog
 
 from jobs import logs, settings
 
-SECRET = "sk-verysecretvalue"  # noqa: S105
+SECRET = "sk-verysecretvalue"
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,246 @@
+"""The reconciler puts right what dead workers and a forgetful Redis leave behind."""
+
+import time
+from typing import Any
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from jobs.errors import Unavailable
+from jobs.lifecycle import CLAIMABLE, Status, sources
+from jobs.queues import Doorbell
+from jobs.reconcile import Reconciler, Report
+from jobs.store.database import Database
+from jobs.worker import LEASE_SECONDS
+from scheduler.clock import Clock
+from tests.support.waiting import wait_until
+
+
+class World:
+    """Tasks, workers and the passing of time."""
+
+    def __init__(self, client: FlaskClient, database: Database, bell: Doorbell, raw: "redis.Redis") -> None:
+        self.client = client
+        self.database = database
+        self.redis = raw
+        self.reconciler = Reconciler(database, bell)
+
+    def submit(self, **fields: Any) -> int:
+        return int(self.client.post("/api/v1/tasks", json={"prompt": "p", "model": "m", **fields}).get_json()["id"])
+
+    def task(self, task_id: int) -> dict[str, Any]:
+        task: dict[str, Any] = self.client.get(f"/api/v1/tasks/{task_id}").get_json()
+        return task
+
+    def worker(self) -> int:
+        facts = {"kind": "worker", "name": "w", "host": "h", "pid": 1, "queues": ["default"], "capacity": 9}
+        return int(self.database.all("register_worker", facts)[0]["id"])
+
+    def claim(self, worker_id: int, *ids: int) -> None:
+        claimable = sources(Status.PROCESSING, CLAIMABLE)
+        facts = {"ids": list(ids), "sources": claimable, "worker_id": worker_id, "worker": "w"}
+        assert len(self.database.all("claim_tasks", facts)) == len(ids)
+        for task_id in ids:
+            self.redis.lrem("rq:queue:default", 0, str(task_id))
+
+    def run(self, statement: Any, **parameters: Any) -> None:
+        with self.database.transaction() as session:
+            session.run(statement, parameters)
+
+    def later(self, seconds: float) -> None:
+        """Let time pass for announcements and due times."""
+        self.run(
+            "UPDATE tasks SET announced_at = announced_at - make_interval(secs => %(s)s),"
+            " due_at = due_at - make_interval(secs => %(s)s)",
+            s=seconds,
+        )
+
+    def stop_beating(self, worker_id: int) -> None:
+        self.run(
+            "UPDATE workers SET last_heartbeat = now() - make_interval(secs => %(s)s) WHERE id = %(id)s",
+            s=LEASE_SECONDS + 1,
+            id=worker_id,
+        )
+
+    def queued(self, queue: str = "default") -> list[int]:
+        return [int(entry) for entry in self.redis.lrange(f"rq:queue:{queue}", 0, -1)]
+
+
+@pytest.fixture
+def world(client: FlaskClient, database: Database, doorbell: Doorbell, redis_client: "redis.Redis") -> World:
+    return World(client, database, doorbell, redis_client)
+
+
+def test_when_all_is_well_nothing_is_done(world: World) -> None:
+    world.submit()
+    running = world.submit()
+    world.claim(world.worker(), running)
+    world.later(60)
+    assert world.reconciler.run_once() == Report()
+
+
+class TestLostWorkers:
+    def test_their_tasks_wait_again_with_the_attempt_counted(self, world: World) -> None:
+        worker, task_id = world.worker(), world.submit()
+        world.claim(worker, task_id)
+        world.stop_beating(worker)
+        assert world.reconciler.run_once().recovered == 1
+        task = world.task(task_id)
+        assert (task["status"], task["attempt"]) == ("PENDING", 1)
+        assert world.queued() == [task_id]
+        event = world.client.get(f"/api/v1/tasks/{task_id}/events").get_json()[-1]
+        assert (event["from_status"], event["to_status"], event["worker"]) == ("PROCESSING", "PENDING", "w")
+        assert event["detail"]["reason"] == "worker_lost"
+
+    def test_a_task_whose_attempts_are_used_up_fails_as_worker_lost(self, world: World) -> None:
+        worker, task_id = world.worker(), world.submit(max_retries=0)
+        world.claim(worker, task_id)
+        world.stop_beating(worker)
+        assert world.reconciler.run_once().lost == 1
+        task = world.task(task_id)
+        assert (task["status"], task["error"]["code"]) == ("FAILED", "worker_lost")
+        assert task["completed_at"]
+
+    def test_a_task_to_be_cancelled_is_cancelled(self, world: World) -> None:
+        worker, task_id = world.worker(), world.submit()
+        world.claim(worker, task_id)
+        world.client.post(f"/api/v1/tasks/{task_id}/cancel")
+        world.stop_beating(worker)
+        world.reconciler.run_once()
+        assert world.task(task_id)["status"] == "CANCELLED"
+
+    def test_the_dead_are_told_apart_from_the_living(self, world: World) -> None:
+        dead, living = world.worker(), world.worker()
+        of_dead, of_living = world.submit(), world.submit()
+        world.claim(dead, of_dead)
+        world.claim(living, of_living)
+        world.stop_beating(dead)
+        world.reconciler.run_once()
+        assert world.task(of_living)["status"] == "PROCESSING"
+        assert not world.database.all("beat", {"id": dead, "running": 1}), "the dead must learn that they are"
+        assert world.database.all("beat", {"id": living, "running": 1})
+
+    def test_after_an_outage_of_the_database_workers_get_time_to_beat(
+        self, world: World, doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 100.0
+        reconciler = Reconciler(world.database, doorbell, clock=lambda: now)
+        worker, task_id = world.worker(), world.submit()
+        world.claim(worker, task_id)
+        world.stop_beating(worker)
+        with monkeypatch.context() as outage:
+
+            def away(*_: Any) -> None:
+                raise Unavailable("away")
+
+            outage.setattr(Database, "transaction", away)
+            with pytest.raises(Unavailable):
+                reconciler.run_once()
+        assert reconciler.run_once().recovered == 0
+        now += LEASE_SECONDS
+        assert reconciler.run_once().recovered == 1
+
+
+class TestForgetfulRedis:
+    def test_everything_is_announced_again_after_redis_was_emptied(self, world: World) -> None:
+        ids = [world.submit(priority=priority) for priority in (9, 5, 5, 1)]
+        world.later(10)
+        world.redis.flushdb()
+        assert world.reconciler.run_once().unheard == 4
+        assert (world.queued("high"), world.queued(), world.queued("low")) == ([ids[0]], ids[1:3], [ids[3]])
+        assert world.reconciler.run_once().unheard == 0
+
+    def test_what_was_announced_just_now_is_left_alone(self, world: World) -> None:
+        world.submit()
+        world.redis.flushdb()
+        assert world.reconciler.run_once().unheard == 0
+
+    def test_an_entry_lost_at_the_head_is_announced_again(self, world: World) -> None:
+        lost = world.submit()
+        world.later(10)
+        ids = [world.submit() for _ in range(3)]
+        assert world.redis.lpop("rq:queue:default") == str(lost)
+        assert world.reconciler.run_once().unheard == 1
+        assert world.queued() == [*ids, lost]
+
+    def test_ids_of_tasks_that_no_longer_wait_do_not_hide_a_loss(self, world: World) -> None:
+        lost = world.submit()
+        cancelled = [world.submit() for _ in range(250)]
+        world.later(10)
+        waiting = world.submit()
+        for task_id in cancelled:
+            world.client.post(f"/api/v1/tasks/{task_id}/cancel")
+        world.redis.lpop("rq:queue:default")
+        assert world.reconciler.run_once().unheard == 1
+        assert world.queued()[-2:] == [waiting, lost]
+
+    def test_many_are_announced_in_chunks(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("jobs.reconcile._LIMIT", 7)
+        tasks = [{"prompt": "p", "model": "m"}] * 50
+        world.client.post("/api/v1/tasks/batch", json={"tasks": tasks})
+        world.later(10)
+        world.redis.flushdb()
+        assert world.reconciler.run_once().unheard == 50
+        assert len(world.queued()) == 50
+
+
+class TestDueTimes:
+    def clock(self, world: World) -> Clock:
+        return Clock(world.redis, interval=1, name="c", reconciler=world.reconciler)
+
+    def test_a_due_task_is_announced_once(self, world: World) -> None:
+        task_id = world.submit(delay_seconds=30)
+        assert world.queued() == []
+        self.clock(world).enqueue_jobs()
+        assert world.queued() == []
+        world.later(31)
+        assert world.reconciler.run_once().due == 1
+        assert world.reconciler.run_once().due == 0
+        assert world.queued() == [task_id]
+
+    def test_the_clock_announces_in_time(self, world: World) -> None:
+        task_id = world.submit(delay_seconds=0.3)
+        clock = self.clock(world)
+
+        def turn() -> bool:
+            clock.enqueue_jobs()
+            return world.queued() == [task_id]
+
+        wait_until(turn, "the clock announced the task", 5)
+        assert world.redis.zcard(clock.scheduled_jobs_key) == 0
+
+    def test_due_times_that_redis_forgot_come_back(self, world: World) -> None:
+        task_id = world.submit(delay_seconds=30)
+        world.redis.flushdb()
+        world.reconciler.run_once()
+        assert world.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1) == [str(task_id)]
+
+    def test_a_clock_ahead_of_the_database_loses_nothing(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task_id = world.submit(delay_seconds=30)
+        real = time.time
+        monkeypatch.setattr("scheduler.clock.time.time", lambda: real() + 60)
+        self.clock(world).enqueue_jobs()
+        assert world.queued() == []
+        assert world.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1) == [str(task_id)]
+
+
+class TestLock:
+    """Only one of many schedulers acts, and nobody takes another's lock away."""
+
+    def test_one_at_a_time(self, world: World) -> None:
+        first = Clock(world.redis, interval=1, name="first", reconciler=world.reconciler)
+        second = Clock(world.redis, interval=1, name="second", reconciler=world.reconciler)
+        assert first.acquire_lock()
+        assert first.acquire_lock(), "the owner renews"
+        assert not second.acquire_lock()
+        second.remove_lock()
+        assert not second.acquire_lock(), "a lock is only released by its owner"
+        first.remove_lock()
+        assert second.acquire_lock()
+
+    def test_it_expires_with_its_owner(self, world: World) -> None:
+        Clock(world.redis, interval=1, name="first", reconciler=world.reconciler).acquire_lock()
+        assert 0 < int(world.redis.ttl(Clock.scheduler_lock_key)) <= 10
