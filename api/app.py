@@ -3,7 +3,20 @@
 from flask import Flask, Response, request
 from werkzeug.routing import BaseConverter, ValidationError
 
-from api import auth, dashboard, errors, health, meta, requests, services, tasks
+from api import (
+    accounts,
+    auth,
+    contents,
+    daily_life,
+    dashboard,
+    errors,
+    health,
+    meta,
+    requests,
+    schedules,
+    services,
+    tasks,
+)
 from api.bodies import OrjsonProvider
 from jobs import __version__, logs, settings
 from jobs.settings import Settings
@@ -62,7 +75,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for blueprint in (tasks.blueprint, health.blueprint):
+    for blueprint in (room.blueprint for room in (tasks, accounts, contents, schedules, daily_life, health)):
         api.register_blueprint(blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)

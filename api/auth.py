@@ -5,13 +5,15 @@ Without keys everything is open; `jobs.settings.check_exposure` then keeps the s
 
 import hmac
 
-from flask import Flask, request
+from flask import Flask, g, request
 
 from api import dashboard
 from api.errors import abort
 from jobs.settings import SCOPES, ApiKey, Scope, Settings
 
 _OPEN_PATHS = frozenset({"/health", "/api/v1/health"})
+# Whoever may submit may change what is below these; all other changes are the administrators'.
+_SUBMITTING = ("/api/v1/tasks", "/api/v1/batches", "/api/v1/daily-life")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Pressroom", Basic realm="Pressroom"'}
 
 
@@ -27,6 +29,7 @@ def register(app: Flask, settings: Settings) -> None:
         key = _find(settings.api_keys, _presented())
         if key is None:
             abort(401, message="A valid API key is required.", headers=_CHALLENGE)
+        g.caller = key.name
         if SCOPES.index(key.scope) < SCOPES.index(_needed()):
             abort(403, message=f"This key's scope is {key.scope!r}; {_needed()!r} is needed.")
 
@@ -53,4 +56,6 @@ def _find(keys: tuple[ApiKey, ...], secret: str) -> ApiKey | None:
 def _needed() -> Scope:
     if dashboard.is_here(request.path):
         return "admin"
-    return "read" if request.method in ("GET", "HEAD", "OPTIONS") else "submit"
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return "read"
+    return "submit" if request.path.startswith(_SUBMITTING) else "admin"

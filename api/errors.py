@@ -24,9 +24,7 @@ class JsonErrorApi(Api):
         payload, code, headers = super().handle_http_exception(error)
         payload.setdefault("message", _message(payload, error))
         kept = {
-            name: value
-            for name, value in error.get_headers()
-            if name.lower() not in ("content-type", "content-length")
+            name: value for name, value in error.get_headers() if name.lower() not in ("content-type", "content-length")
         }
         return payload, code, {**kept, **(headers or {})}
 

@@ -82,14 +82,22 @@ def liveness() -> Any:
 def readiness() -> Any:
     """Whether everything that tasks need is there."""
     processes: list[Row] = []
+    next_firing: datetime | None = None
+    has_today_schedule = False
     database = redis = True
+    tools = services.get()
     try:
-        processes = _alive()
+        with tools.database.transaction() as session:
+            processes = session.all("alive", {"lease": LEASE_SECONDS})
+            firings = session.all("next_firings", {"limit": 1})
+            (today,) = session.all("has_daily_life", {"zone": tools.settings.tz_default})
+        next_firing = firings[0]["next_slot"] if firings else None
+        has_today_schedule = today["found"]
     except Unavailable as error:
         log.warning("database unavailable", reason=str(error))
         database = False
     try:
-        services.get().doorbell.ping()
+        tools.doorbell.ping()
     except RedisError as error:
         log.warning("redis unavailable", reason=str(error))
         redis = False
@@ -101,8 +109,8 @@ def readiness() -> Any:
         database=database,
         workers=kinds.count("worker"),
         scheduler="scheduler" in kinds,
-        next_firing=None,
-        has_today_schedule=False,
+        next_firing=next_firing,
+        has_today_schedule=has_today_schedule,
         timestamp=_now(),
     )
     return answer, 200 if healthy else 503

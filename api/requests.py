@@ -19,6 +19,7 @@ def register(app: Flask) -> None:
     def begin() -> None:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
+        g.caller = "anonymous"
         g.began = time.perf_counter()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 

@@ -3,20 +3,42 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
 
 from api import services
+from api.paging import Paging, sort_field
 from jobs.fields import JsonObject, StrictInteger, Text
 from jobs.lifecycle import Status
 from jobs.priority import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
-from jobs.store.listing import SORTS
+from jobs.store.listing import TASKS
 
 MAX_BATCH = 10_000
 MAX_TIMEOUT_SECONDS = 86_400
 MAX_DELAY_SECONDS = 366 * 86_400
 _MODEL_CHARS = 200
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def json_schema(schema: Schema) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of what `schema` loads."""
+    spec = APISpec("", "", "3.1.0", plugins=[MarshmallowPlugin()])
+    converter = spec.plugins[0].converter
+    shape: dict[str, Any] = _inlined(converter.schema2jsonschema(schema), spec)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **shape, "additionalProperties": False}
+
+
+def _inlined(shape: Any, spec: APISpec) -> Any:
+    """With references to nested schemas replaced by what they refer to."""
+    if isinstance(shape, list):
+        return [_inlined(item, spec) for item in shape]
+    if not isinstance(shape, dict):
+        return shape
+    if "$ref" in shape:
+        return _inlined(spec.components.schemas[shape["$ref"].rpartition("/")[2]], spec)
+    return {key: _inlined(value, spec) for key, value in shape.items()}
 
 
 class RetrySchema(Schema):
@@ -95,9 +117,7 @@ class NewTask(Schema):
             raise ValidationError(f"Unknown task type; there are: {known}.", "task_type")
         problems: dict[str, Any] = {}
         if kind.needs_prompt:
-            problems |= {
-                name: ["Missing data for required field."] for name in ("prompt", "model") if name not in data
-            }
+            problems |= {name: ["Missing data for required field."] for name in ("prompt", "model") if name not in data}
         prompt = data.get("prompt")
         if prompt is not None and not prompt.strip():
             problems["prompt"] = ["May not be blank."]
@@ -159,6 +179,9 @@ class TaskSchema(Schema):
     completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
     usage = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
     batch_id = fields.Integer(allow_none=True)
+    account_id = fields.Integer(allow_none=True)
+    execution_id = fields.Integer(allow_none=True, metadata={"description": "The schedule's firing that made it."})
+    parent_task_id = fields.Integer(allow_none=True, metadata={"description": "The task it tries again."})
     depends_on = fields.List(fields.Integer())
     metadata = fields.Raw(metadata={"type": "object"})
     cancel_requested = fields.Boolean(metadata={"description": "Running, and to be stopped."})
@@ -206,24 +229,21 @@ class StatusFilter(fields.String):
         return names
 
 
-_ID = validate.Range(1, 2**63 - 1)
+POSITIVE_ID = validate.Range(1, 2**63 - 1)
 
 
-class TaskQuery(Schema):
+class TaskQuery(Paging):
     """The query of the task list."""
 
     status = StatusFilter(metadata={"description": "One state, or several separated by commas."})
     priority = fields.Integer(validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY))
     task_type = Text()
     queue = fields.String(validate=validate.OneOf(QUEUES))
-    batch_id = fields.Integer(validate=_ID)
-    account_id = fields.Integer(validate=_ID)
+    batch_id = fields.Integer(validate=POSITIVE_ID)
+    account_id = fields.Integer(validate=POSITIVE_ID)
     created_after = UtcDateTime()
     created_before = UtcDateTime()
-    sort = fields.String(load_default="-id", validate=validate.OneOf(SORTS))
-    skip = fields.Integer(load_default=0, validate=validate.Range(0, 2**31))
-    limit = fields.Integer(load_default=100, validate=validate.Range(1, 1000))
-    cursor = fields.String(metadata={"description": "From the Link header of the page before; with the same sort."})
+    sort = sort_field(TASKS)
 
 
 class IdempotencyHeader(Schema):

@@ -5,6 +5,8 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from jobs.contents import Contents
+from jobs.daily_lives import DailyLives
 from jobs.handlers import registry
 from jobs.handlers.registry import TaskType
 from jobs.manage import Manager
@@ -12,6 +14,8 @@ from jobs.queues import Doorbell, connect
 from jobs.settings import Settings
 from jobs.store.database import Database
 from jobs.submit import Submitter
+from scheduler.firing import Firer
+from scheduler.schedules import Schedules
 
 WEB_THREADS = 16
 """Threads in one web process, each of which may use one connection."""
@@ -27,15 +31,31 @@ class Services:
     submitter: Submitter
     manager: Manager
     task_types: dict[str, TaskType]
+    contents: Contents
+    daily_lives: DailyLives
+    schedules: Schedules
+    firer: Firer
 
 
 def build(settings: Settings) -> Services:
     """Connect lazily: a web process starts, and says what is wrong, also when the servers are away."""
     database = Database(settings.database_url, max_size=WEB_THREADS)
     doorbell = Doorbell(connect(settings.redis_url))
-    submitter = Submitter(settings, database, doorbell)
+    types = registry.load(settings.handler_modules)
+    submitter = Submitter(settings, types, database, doorbell)
     manager = Manager(database, doorbell, submitter)
-    return Services(settings, database, doorbell, submitter, manager, registry.load(settings.handler_modules))
+    return Services(
+        settings,
+        database,
+        doorbell,
+        submitter,
+        manager,
+        types,
+        Contents(database, submitter),
+        DailyLives(database, doorbell.connection),
+        Schedules(settings, types, database, doorbell),
+        Firer(database, submitter, types),
+    )
 
 
 def install(app: Flask, services: Services) -> None:

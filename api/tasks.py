@@ -1,13 +1,12 @@
 """/api/v1/tasks and /api/v1/batches."""
 
 from typing import Any
-from urllib.parse import urlencode
 
 from flask import Response, g, jsonify, request, url_for
 
 from api import services
 from api.bodies import Blueprint
-from api.errors import abort
+from api.paging import page_of
 from api.schemas import (
     BatchSchema,
     IdempotencyHeader,
@@ -21,9 +20,7 @@ from jobs.store import listing
 from jobs.store.database import Row
 from jobs.submit import Idempotency, Submitted
 
-blueprint = Blueprint(
-    "tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them"
-)
+blueprint = Blueprint("tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them")
 
 _REPLAYED = {"Idempotent-Replayed": "true"}
 _SHOWN = tuple(TaskSchema().fields)
@@ -68,36 +65,7 @@ def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
 @blueprint.response(200, TaskSchema(many=True))
 def list_tasks(query: dict[str, Any]) -> Any:
     """Tasks, newest first, a page at a time. X-Total-Count is exact up to 10,000, then an estimate."""
-    paging = {name: query.pop(name, None) for name in ("sort", "skip", "limit", "cursor")}
-    if paging["cursor"] and paging["skip"]:
-        abort(422, errors={"query": {"skip": ["Give skip or cursor, not both."]}})
-    try:
-        page = listing.tasks(services.get().database, query, **paging)
-    except listing.BadCursor as error:
-        abort(422, errors={"query": {"cursor": [str(error)]}})
-    response = jsonify([shown(row) for row in page.rows])
-    response.headers["X-Total-Count"] = str(page.total)
-    response.headers["X-Total-Count-Exact"] = str(page.total_is_exact).lower()
-    if links := _links(page, paging):
-        response.headers["Link"] = links
-    return response
-
-
-def _links(page: listing.Page, paging: dict[str, Any]) -> str:
-    """RFC 8288 links to the first, the previous (when skipping) and the next page."""
-    here = {name: value for name, value in request.args.items(multi=True) if name not in ("skip", "cursor")}
-
-    def link(relation: str, **change: Any) -> str:
-        return f'<{request.base_url}?{urlencode({**here, **change})}>; rel="{relation}"'
-
-    links = []
-    if paging["cursor"] or paging["skip"]:
-        links.append(link("first"))
-    if paging["skip"]:
-        links.append(link("prev", skip=max(0, paging["skip"] - paging["limit"])))
-    if page.next_cursor:
-        links.append(link("next", cursor=page.next_cursor))
-    return ", ".join(links)
+    return page_of(listing.TASKS, query, shown)
 
 
 @blueprint.get("/tasks/<id:task_id>")

@@ -193,9 +193,7 @@ class Instance:
         await self._until("everything is ready", self._is_ready)
 
     def _serve(self, server: embedded.Server) -> None:
-        supervised = Supervised(
-            server.name, server.command, stop_signal=server.stop_signal, cwd="/", **server.identity
-        )
+        supervised = Supervised(server.name, server.command, stop_signal=server.stop_signal, cwd="/", **server.identity)
         self._servers.append(supervised)
         supervised.start()
 
@@ -276,9 +274,7 @@ def check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartError(
-                f"cannot listen on {host} port {port} ({error.strerror}); set PORT to another"
-            ) from None
+            raise StartError(f"cannot listen on {host} port {port} ({error.strerror}); set PORT to another") from None
 
 
 def main() -> int:

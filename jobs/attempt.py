@@ -9,11 +9,10 @@ from typing import Any
 import structlog
 
 from jobs.errors import AttemptError, TaskError
-from jobs.handlers.context import Context
+from jobs.handlers.context import Context, Tools
 from jobs.handlers.registry import TaskType
 from jobs.lifecycle import Status
 from jobs.priority import QueueName
-from jobs.providers.catalog import Catalog
 from jobs.retry import RetryPolicy, retry_delay
 
 log = structlog.get_logger(__name__)
@@ -59,9 +58,9 @@ class Outcome:
     delay: float | None = None
 
 
-async def perform(claim: Claim, types: Mapping[str, TaskType], providers: Catalog) -> Outcome:
+async def perform(claim: Claim, types: Mapping[str, TaskType], tools: Tools) -> Outcome:
     """Run the task's handler within its time limit. Never raises but for being cancelled."""
-    context = Context(claim.id, claim.attempt, claim.prompt, claim.model, claim.input, providers)
+    context = Context(claim.id, claim.attempt, claim.prompt, claim.model, claim.input, tools)
     limit = asyncio.timeout(claim.timeout_seconds)
     try:
         async with limit:

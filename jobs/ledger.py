@@ -40,6 +40,7 @@ class Ledger:
             "ended": [],
             "later": [],
             "back": {},
+            "cache": [],
             "succeeded": 0,
             "failed": 0,
             "seconds": 0.0,
@@ -65,10 +66,17 @@ class Ledger:
     def later(self, task_id: int, queue: QueueName, due: datetime) -> None:
         """A task is to be announced again at a later time."""
         self._page["later"].append((str(task_id), queue, due.timestamp()))
+        self._written = False
 
     def back(self, task_id: int, queue: QueueName) -> None:
         """A task returns to the front of its queue."""
         self._page["back"].setdefault(queue, []).append(str(task_id))
+        self._written = False
+
+    def cache(self, key: str, value: bytes, seconds: int) -> None:
+        """Something new stands in PostgreSQL: put it into the cache."""
+        self._page["cache"].append((key, value.decode(), seconds))
+        self._written = False
 
     def show_again(self) -> None:
         """Redis lost its data: write all running tasks anew with the next page."""

@@ -38,9 +38,7 @@ CLAIMABLE = frozenset({Status.PENDING, Status.RETRYING})
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.BLOCKED: frozenset({Status.PENDING, Status.FAILED, Status.CANCELLED}),
     Status.PENDING: frozenset({Status.PROCESSING, Status.CANCELLED}),
-    Status.PROCESSING: frozenset(
-        {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.RETRYING, Status.PENDING}
-    ),
+    Status.PROCESSING: frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.RETRYING, Status.PENDING}),
     Status.RETRYING: frozenset({Status.PROCESSING, Status.CANCELLED}),
     Status.COMPLETED: frozenset(),
     Status.FAILED: frozenset({Status.PENDING}),

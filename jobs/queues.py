@@ -22,9 +22,13 @@ from rq.serializers import JSONSerializer
 
 from jobs.priority import QUEUES, QueueName
 
-__all__ = ["AsyncDoorbell", "Doorbell", "Due", "RedisError", "TaskJob", "TaskQueue", "connect"]
+CacheClient = redis.Redis
 
-ENTRY_POINT = "jobs.entry.perform"
+__all__ = ["AsyncDoorbell", "CacheClient", "Doorbell", "Due", "RedisError", "TaskJob", "TaskQueue", "connect"]
+
+ENTRY_POINTS = frozenset({"jobs.entry.perform", "jobs.entry.fire"})
+CLOCK_KEY = "rq:scheduler:scheduled_jobs"
+_SCHEDULE = "schedule-"
 CANCEL_COMMAND = "cancel-tasks"
 _CHUNK = 1000  # ids in one script call: keeps Redis answering others
 _LUA = Path(__file__).parent / "lua"
@@ -32,7 +36,7 @@ _LIB = (_LUA / "lib.lua").read_text(encoding="utf-8")
 
 
 class TaskJob(Job):
-    """An RQ job that is read as JSON, never pickle, and runs nothing but our entry point."""
+    """An RQ job that is read as JSON, never pickle, and runs nothing but our entry points."""
 
     def __init__(
         self,
@@ -53,9 +57,9 @@ class TaskJob(Job):
         """The function to run.
 
         Raises:
-            ValueError: the job names anything but our entry point.
+            ValueError: the job names anything but our entry points.
         """
-        if self.func_name != ENTRY_POINT:
+        if self.func_name not in ENTRY_POINTS:
             raise ValueError(f"refused to run {self.func_name!r}")
         return super().func
 
@@ -125,6 +129,7 @@ class Doorbell:
         self.connection = connection
         self._announce = connection.register_script(script("announce"))
         self._later = connection.register_script(script("later"))
+        self._schedule = connection.register_script(script("schedule"))
 
     def announce(self, tasks: Iterable[Mapping[str, Any]]) -> None:
         """Put tasks (rows with `id` and `queue`) at the end of their queues."""
@@ -137,6 +142,23 @@ class Doorbell:
         for chunk in _chunks(list(tasks)):
             flat = itertools.chain.from_iterable((due.id, due.queue, due.at.timestamp()) for due in chunk)
             self._later(args=[timestamp(), *flat])
+
+    def carry_schedules(self, slots: Mapping[int, float]) -> None:
+        """Have the clock carry schedules' next slots (id -> Unix seconds), replacing what it had of them."""
+        for chunk in _chunks(list(slots.items())):
+            self._schedule(args=[timestamp(), *itertools.chain.from_iterable(chunk)])
+
+    def carried_schedules(self) -> dict[int, float]:
+        """The slots that the clock carries, by schedule."""
+        entries = cast(Any, self.connection.zrange(CLOCK_KEY, 0, -1, withscores=True))
+        named = ((_text(member), due) for member, due in entries)
+        return {int(name.removeprefix(_SCHEDULE)): due for name, due in named if name.startswith(_SCHEDULE)}
+
+    def drop_schedules(self, ids: Iterable[int]) -> None:
+        """Have the clock forget schedules."""
+        for chunk in _chunks([f"{_SCHEDULE}{schedule_id}" for schedule_id in ids]):
+            self.connection.zrem(CLOCK_KEY, *chunk)
+            self.connection.unlink(*(f"rq:job:{name}" for name in chunk))
 
     def ids(self, queue: QueueName, start: int, count: int) -> list[int]:
         """Task ids in the queue, from position `start`."""
@@ -176,9 +198,7 @@ class AsyncDoorbell:
         """Block until one of the queues has an id and take it; empty after a while or when woken."""
         self._blocking_id = await self._blocking.client_id()
         try:
-            answer = await self._blocking.blpop(
-                [f"rq:queue:{queue}" for queue in queues], timeout=self._wait_seconds
-            )
+            answer = await self._blocking.blpop([f"rq:queue:{queue}" for queue in queues], timeout=self._wait_seconds)
         finally:
             self._blocking_id = None
         return parse_ids([cast(bytes, answer[1])]) if answer else []
@@ -197,6 +217,10 @@ class AsyncDoorbell:
 def parse_ids(entries: Iterable[bytes]) -> list[int]:
     """Queue entries as task ids; whatever else somebody put on a queue is dropped."""
     return [int(entry) for entry in entries if entry.isdigit() and len(entry) < 19]
+
+
+def _text(value: "bytes | str") -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def queue_depths(connection: "redis.Redis") -> dict[QueueName, int]:

@@ -1,7 +1,7 @@
 """Writes outcomes to PostgreSQL, those of a few milliseconds in one statement."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -23,8 +23,16 @@ _TARGETS = sorted(TRANSITIONS[Status.PROCESSING])
 class Recorder:
     """Collects outcomes and records them until each is stored or found to be another worker's affair."""
 
-    def __init__(self, database: AsyncDatabase, worker: str, on_recorded: Callable[[list[Row]], None]) -> None:
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        worker: str,
+        on_completion: Mapping[str, str],
+        on_recorded: Callable[[list[Row], Mapping[str, list[Row]]], None],
+    ) -> None:
+        """`on_completion`: task type -> statement to run, with the ids, where its tasks complete."""
         self._database = database
+        self._on_completion = on_completion
         self._worker = worker
         self._on_recorded = on_recorded
         self._waiting: list[Outcome] = []
@@ -57,7 +65,12 @@ class Recorder:
 
     async def _record(self, batch: list[Outcome]) -> None:
         try:
-            rows = await self._database.all("record_outcomes", _parameters(batch, self._worker))
+            async with self._database.transaction() as session:
+                rows = await session.all("record_outcomes", _parameters(batch, self._worker))
+                kept = {
+                    statement: await session.all(statement, {"ids": ids})
+                    for statement, ids in self._completed(batch, rows).items()
+                }
         except (DataError, orjson.JSONEncodeError) as error:
             # A result that PostgreSQL cannot hold must not keep the others from being recorded.
             if len(batch) > 1:
@@ -67,7 +80,19 @@ class Recorder:
             log.warning("result cannot be stored", task_id=batch[0].claim.id, reason=type(error).__name__)
             await self._record([_unstorable(batch[0])])
             return
-        self._on_recorded(rows)
+        self._on_recorded(rows, kept)
+
+    def _completed(self, batch: list[Outcome], rows: list[Row]) -> dict[str, list[int]]:
+        """The ids of completed tasks by the statement that is to follow."""
+        if not any(outcome.claim.task_type in self._on_completion for outcome in batch):
+            return {}
+        recorded = {row["id"] for row in rows if row["status"] == Status.COMPLETED}
+        found: dict[str, list[int]] = {}
+        for outcome in batch:
+            statement = self._on_completion.get(outcome.claim.task_type)
+            if statement and outcome.claim.id in recorded:
+                found.setdefault(statement, []).append(outcome.claim.id)
+        return found
 
 
 def _unstorable(outcome: Outcome) -> Outcome:

@@ -57,9 +57,10 @@ class RetryPolicy:
         return min(self.base_delay * factor, self.max_delay)
 
 
-def retry_delay(
-    policy: RetryPolicy, error: TaskError, attempt: int, max_retries: int, chance: float
-) -> float | None:
+DEFAULT_POLICY: Final = RetryPolicy()
+
+
+def retry_delay(policy: RetryPolicy, error: TaskError, attempt: int, max_retries: int, chance: float) -> float | None:
     """Seconds until the next try, or None when the task has failed for good.
 
     Args:

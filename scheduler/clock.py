@@ -7,6 +7,7 @@ signals end the loop between two steps, and an entry is removed after its task w
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -14,7 +15,6 @@ import structlog
 from rq_scheduler import Scheduler
 
 from jobs.queues import TaskJob, TaskQueue
-from jobs.reconcile import Reconciler
 
 log = structlog.get_logger(__name__)
 
@@ -28,23 +28,20 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 
 
 class Clock(Scheduler):
-    """Waits for the next due time and has what is due announced, in one process of possibly many."""
+    """Says when something is due, to one process of possibly many."""
 
     job_class = TaskJob
     queue_class = TaskQueue
 
-    def __init__(self, connection: Any, *, interval: float, name: str, reconciler: Reconciler) -> None:
+    def __init__(self, connection: Any, *, interval: float, name: str) -> None:
         super().__init__(connection=connection, interval=interval, name=name)
-        self._reconciler = reconciler
         self._stopping = threading.Event()
         self._renew_or_take = connection.register_script(_RENEW_OR_TAKE)
         self._release = connection.register_script(_RELEASE)
 
     def acquire_lock(self) -> bool:
         """Take the lock, or renew it where it is ours already."""
-        self._lock_acquired = bool(
-            self._renew_or_take(keys=[self.scheduler_lock_key], args=[self.name, _LOCK_SECONDS])
-        )
+        self._lock_acquired = bool(self._renew_or_take(keys=[self.scheduler_lock_key], args=[self.name, _LOCK_SECONDS]))
         return self._lock_acquired
 
     def remove_lock(self) -> None:
@@ -66,15 +63,14 @@ class Clock(Scheduler):
         """Whether a signal asked this process to end."""
         return self._stopping.is_set()
 
-    def enqueue_jobs(self) -> list[Any]:
-        """Announce what is due, then forget the entries that said so."""
+    def enqueue_jobs(self, on_due: Callable[[], object], refill: Callable[[], object]) -> None:
+        """When something is due: call `on_due`, forget the entries that said so, and have what is left filled in."""
         now = time.time()
         if self.connection.zcount(self.scheduled_jobs_key, "-inf", now):
-            self._reconciler.announce_due()
+            on_due()
             self.connection.zremrangebyscore(self.scheduled_jobs_key, "-inf", now)
-            # What PostgreSQL's clock does not call due yet comes back.
-            self._reconciler.fill_clock()
-        return []
+            # What PostgreSQL's clock does not call due yet comes back with this.
+            refill()
 
     def wait(self, seconds: float) -> None:
         """Wait, or until told to stop."""

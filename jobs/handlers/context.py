@@ -4,7 +4,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import AttemptError, TaskError
+from jobs.prompts import Prompts
 from jobs.providers.catalog import Catalog
+from jobs.settings import Settings
+from jobs.store.database import AsyncDatabase, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all attempts of a worker share."""
+
+    settings: Settings
+    database: AsyncDatabase
+    providers: Catalog
+    prompts: Prompts
 
 
 @dataclass(slots=True)
@@ -13,9 +26,8 @@ class Context:
 
     Attributes:
         attempt: its number, from 1.
-        input: as the task type's schema loaded it at submission.
-        providers: model endpoints.
-        usage: set by the handler: tokens it used, as the provider counts them.
+        input: as the task type's schema accepted it at submission.
+        usage: tokens used so far, as the providers count them.
     """
 
     task_id: int
@@ -23,9 +35,35 @@ class Context:
     prompt: str | None
     model: str | None
     input: dict[str, Any]
-    providers: Catalog
+    tools: Tools
     usage: dict[str, Any] | None = field(default=None)
 
-    def fail(self, message: str, *, retryable: bool = False) -> AttemptError:
-        """The error to raise when the handler cannot do its work."""
-        return AttemptError(TaskError("handler_error", message, retryable=retryable))
+    @property
+    def providers(self) -> Catalog:
+        """Model endpoints."""
+        return self.tools.providers
+
+    @property
+    def prompts(self) -> Prompts:
+        """Prompt templates."""
+        return self.tools.prompts
+
+    def count(self, usage: dict[str, Any] | None) -> None:
+        """Add the tokens of one model call."""
+        if self.usage is None or usage is None:
+            self.usage = usage or self.usage
+            return
+        for name, amount in usage.items():
+            if isinstance(amount, int):
+                self.usage = {**self.usage, name: self.usage.get(name, 0) + amount}
+
+    async def account(self, account_id: int) -> Row:
+        """The account's row.
+
+        Raises:
+            AttemptError: account_not_found.
+        """
+        rows = await self.tools.database.all("get_account", {"id": account_id})
+        if not rows:
+            raise AttemptError(TaskError("account_not_found", f"There is no account {account_id}."))
+        return rows[0]

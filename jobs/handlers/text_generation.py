@@ -42,7 +42,7 @@ async def text_generation(context: Context) -> dict[str, Any]:
     model = context.model or ""
     provider = context.providers.provider_for(model)
     answer = await provider.chat(ChatRequest(model=model, messages=messages, options=options))
-    context.usage = answer.usage
+    context.count(answer.usage)
     return {
         "text": answer.text,
         "model": answer.model or model,

@@ -15,11 +15,13 @@ class ChatRequest:
     Attributes:
         messages: `{"role", "content"}` in order, as the OpenAI API has them.
         options: further fields of the request body (temperature, max_tokens, response_format...).
+        example: an answer of the right shape where JSON is asked for; endpoints never see it.
     """
 
     model: str
     messages: list[dict[str, Any]]
     options: dict[str, Any]
+    example: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """The provider for a first try: no network, no key, and a text that says so."""
 
+import orjson
+
 from jobs.providers.base import ChatAnswer, ChatRequest, OnText
 
 _TEXT = (
@@ -15,9 +17,11 @@ class OfflineProvider:
     name = "offline"
 
     async def chat(self, request: ChatRequest, on_text: OnText | None = None) -> ChatAnswer:
-        """The offline text with the last message repeated, shortened to 500 characters."""
+        """The offline text with the last message repeated, shortened to 500 characters; or the example."""
         prompt = str(request.messages[-1].get("content", "")) if request.messages else ""
         text = _TEXT.format(prompt=prompt if len(prompt) <= _ECHO_CHARS else prompt[:_ECHO_CHARS] + "…")
+        if request.example is not None:
+            text = orjson.dumps(request.example).decode()
         if on_text:
             on_text(text)
         usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}

@@ -6,6 +6,7 @@ from typing import Any, LiteralString
 
 import orjson
 import psycopg
+import psycopg.conninfo
 import psycopg.types.json
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
@@ -39,11 +40,24 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
+def connection_facts(url: str) -> tuple[str, str]:
+    """A connection string without its password, and the password (empty when there is none)."""
+    facts = psycopg.conninfo.conninfo_to_dict(url)
+    password = str(facts.pop("password", "") or "")
+    return psycopg.conninfo.make_conninfo("", **facts), password
+
+
 class Session:
     """One open transaction."""
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self._connection = connection
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part of the transaction that is undone alone when the block raises."""
+        with self._connection.transaction():
+            yield
 
     def all(self, name: str, params: Params | None = None) -> list[Row]:
         """The rows of the named statement."""
@@ -100,8 +114,20 @@ class Database:
             return session.one(name, params)
 
 
+class AsyncSession:
+    """One open transaction on an event loop."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Row]) -> None:
+        self._connection = connection
+
+    async def all(self, name: str, params: Params | None = None) -> list[Row]:
+        """The rows of the named statement."""
+        cursor = await self._connection.execute(QUERIES[name], params)
+        return await cursor.fetchall() if cursor.description else []
+
+
 class AsyncDatabase:
-    """The same for the worker's event loop, one statement a transaction."""
+    """The same for the worker's event loop."""
 
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = AsyncConnectionPool(
@@ -120,9 +146,14 @@ class AsyncDatabase:
 
     async def all(self, name: str, params: Params | None = None) -> list[Row]:
         """Rows of the named statement, committed."""
+        async with self.transaction() as session:
+            return await session.all(name, params)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A transaction: committed at the end of the block, rolled back when it raises."""
         try:
             async with self._pool.connection() as connection:
-                cursor = await connection.execute(QUERIES[name], params)
-                return await cursor.fetchall() if cursor.description else []
+                yield AsyncSession(connection)
         except _UNAVAILABLE as error:
             raise Unavailable(_reason(error)) from error

@@ -1,4 +1,4 @@
-"""The list of tasks: filters, orders, pages and totals, composed from fixed pieces of SQL."""
+"""Lists: filters, orders, pages and totals, composed from fixed pieces of SQL."""
 
 import base64
 import binascii
@@ -15,19 +15,6 @@ EXACT_TOTAL: Final = 10_000
 """Totals up to this are exact; beyond it they are the planner's estimate, for counting a million rows
 at each page would cost more than the page."""
 
-_FILTERS: Final[dict[str, LiteralString]] = {
-    "status": "status = ANY (%(status)s)",
-    "priority": "priority = %(priority)s",
-    "task_type": "task_type = %(task_type)s",
-    "queue": "queue = %(queue)s",
-    "batch_id": "batch_id = %(batch_id)s",
-    "account_id": "account_id = %(account_id)s",
-    "created_after": "created_at >= %(created_after)s",
-    "created_before": "created_at < %(created_before)s",
-}
-_COLUMNS: Final[dict[str, LiteralString]] = {"id": "id", "created_at": "created_at", "priority": "priority"}
-SORTS: Final = tuple(f"{sign}{column}" for column in _COLUMNS for sign in ("", "-"))
-
 
 class BadCursor(ValueError):
     """The cursor was not made by us, or belongs to another order."""
@@ -35,7 +22,7 @@ class BadCursor(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of tasks.
+    """One page of a list.
 
     Attributes:
         total: how many match the filters; exact up to `EXACT_TOTAL`.
@@ -48,33 +35,102 @@ class Page:
     next_cursor: str | None
 
 
-def tasks(
-    database: Database, filters: Mapping[str, Any], *, sort: str, skip: int, limit: int, cursor: str | None
-) -> Page:
-    """One page, newest first unless `sort` says otherwise.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a table's list offers.
 
-    Raises:
-        BadCursor: see there.
+    Attributes:
+        filters: query name -> condition on the parameter of that name.
+        columns: what it may be sorted by; `id` always breaks ties.
     """
-    column, direction = _COLUMNS[sort.removeprefix("-")], _direction(sort)
-    conditions: list[LiteralString] = [_FILTERS[name] for name in filters]
-    parameters: dict[str, Any] = {**filters, "skip": skip, "limit": limit + 1}
-    where = _where(conditions)
-    if cursor:
-        value, last_id = _read_cursor(cursor, sort)
-        parameters |= {"value": value, "last_id": last_id}
-        comparison: LiteralString = "<" if direction == "DESC" else ">"
-        conditions = [*conditions, f"({column}, id) {comparison} (%(value)s, %(last_id)s)"]
-    order: LiteralString = f"{column} {direction}, id {direction}" if column != "id" else f"id {direction}"
-    with database.transaction() as session:
-        rows = session.run(
-            f"SELECT * FROM tasks {_where(conditions)} ORDER BY {order} OFFSET %(skip)s LIMIT %(limit)s",  # noqa: S608
-            parameters,
-        )
-        total, exact = _total(session, where, parameters)
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return Page(rows, total, exact, _make_cursor(sort, rows[-1]) if more else None)
+
+    table: LiteralString
+    filters: dict[str, LiteralString]
+    columns: dict[str, LiteralString]
+
+    @property
+    def sorts(self) -> list[str]:
+        """All values of `sort`; a minus sign means descending."""
+        return [f"{sign}{column}" for column in self.columns for sign in ("", "-")]
+
+    def page(
+        self,
+        database: Database,
+        filters: Mapping[str, Any],
+        *,
+        sort: str,
+        skip: int,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        """One page.
+
+        Raises:
+            BadCursor: see there.
+        """
+        column, direction = self.columns[sort.removeprefix("-")], _direction(sort)
+        conditions: list[LiteralString] = [self.filters[name] for name in filters]
+        parameters: dict[str, Any] = {**filters, "skip": skip, "limit": limit + 1}
+        counted = f"{self.table} {_where(conditions)}"
+        if cursor:
+            value, last_id = _read_cursor(cursor, sort)
+            parameters |= {"value": value, "last_id": last_id}
+            comparison: LiteralString = "<" if direction == "DESC" else ">"
+            conditions = [*conditions, f"({column}, id) {comparison} (%(value)s, %(last_id)s)"]
+        order: LiteralString = f"{column} {direction}, id {direction}" if column != "id" else f"id {direction}"
+        with database.transaction() as session:
+            rows = session.run(
+                f"SELECT * FROM {self.table} {_where(conditions)} ORDER BY {order}"  # noqa: S608
+                " OFFSET %(skip)s LIMIT %(limit)s",
+                parameters,
+            )
+            total, exact = _total(session, counted, parameters)
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return Page(rows, total, exact, _make_cursor(sort, rows[-1]) if more else None)
+
+
+_BY_ID_AND_TIME: Final[dict[str, LiteralString]] = {"id": "id", "created_at": "created_at"}
+
+TASKS: Final = Listing(
+    "tasks",
+    {
+        "status": "status = ANY (%(status)s)",
+        "priority": "priority = %(priority)s",
+        "task_type": "task_type = %(task_type)s",
+        "queue": "queue = %(queue)s",
+        "batch_id": "batch_id = %(batch_id)s",
+        "account_id": "account_id = %(account_id)s",
+        "created_after": "created_at >= %(created_after)s",
+        "created_before": "created_at < %(created_before)s",
+    },
+    {**_BY_ID_AND_TIME, "priority": "priority"},
+)
+ACCOUNTS: Final = Listing("accounts", {}, {"id": "id"})
+CONTENTS: Final = Listing(
+    "contents",
+    {
+        "account_id": "account_id = %(account_id)s",
+        "review_status": "review_status = %(review_status)s",
+        "task_id": "task_id = %(task_id)s",
+        "category": "category = %(category)s",
+    },
+    {"id": "id"},
+)
+SCHEDULES: Final = Listing(
+    "schedules", {"is_active": "is_active = %(is_active)s", "task_type": "task_type = %(task_type)s"}, {"id": "id"}
+)
+EXECUTIONS: Final = Listing(
+    "executions",
+    {
+        "schedule_id": "schedule_id = %(schedule_id)s",
+        "status": "status = %(status)s",
+        "trigger": "trigger = %(trigger)s",
+        "scheduled_after": "scheduled_for >= %(scheduled_after)s",
+        "scheduled_before": "scheduled_for < %(scheduled_before)s",
+    },
+    {"id": "id", "scheduled_for": "scheduled_for"},
+)
 
 
 def _where(conditions: list[LiteralString]) -> LiteralString:
@@ -88,22 +144,20 @@ def _direction(sort: str) -> LiteralString:
     return "DESC" if sort.startswith("-") else "ASC"
 
 
-def _total(session: Session, where: LiteralString, parameters: Mapping[str, Any]) -> tuple[int, bool]:
+def _total(session: Session, matching: LiteralString, parameters: Mapping[str, Any]) -> tuple[int, bool]:
     counted = session.run(
-        f"SELECT count(*) AS total FROM (SELECT FROM tasks {where} LIMIT {EXACT_TOTAL + 1}) AS counted",  # noqa: S608
+        f"SELECT count(*) AS total FROM (SELECT FROM {matching} LIMIT {EXACT_TOTAL + 1}) AS counted",  # noqa: S608
         parameters,
     )
     total = int(counted[0]["total"])
     if total <= EXACT_TOTAL:
         return total, True
-    plan = session.run(f"EXPLAIN (FORMAT JSON) SELECT FROM tasks {where}", parameters)
+    plan = session.run(f"EXPLAIN (FORMAT JSON) SELECT FROM {matching}", parameters)
     return max(total, int(plan[0]["QUERY PLAN"][0]["Plan"]["Plan Rows"])), False
 
 
 def _make_cursor(sort: str, row: Row) -> str:
-    return (
-        base64.urlsafe_b64encode(orjson.dumps([sort, row[sort.removeprefix("-")], row["id"]])).decode().rstrip("=")
-    )
+    return base64.urlsafe_b64encode(orjson.dumps([sort, row[sort.removeprefix("-")], row["id"]])).decode().rstrip("=")
 
 
 def _read_cursor(cursor: str, sort: str) -> tuple[Any, int]:
@@ -111,7 +165,7 @@ def _read_cursor(cursor: str, sort: str) -> tuple[Any, int]:
         made_for, value, last_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if made_for != sort or not isinstance(last_id, int):
             raise BadCursor
-        if sort.removeprefix("-") == "created_at":
+        if sort.removeprefix("-") in ("created_at", "scheduled_for"):
             return datetime.fromisoformat(value), last_id
         return int(value), last_id
     except (ValueError, TypeError, binascii.Error) as error:

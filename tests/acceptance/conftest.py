@@ -24,9 +24,7 @@ def _started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     model = ModelServer()
     with (
         model.serving() as url,
-        running(
-            tmp_path_factory.mktemp("instance"), LLM_BASE_URL=url, LLM_API_KEY=KEY, WORKER_CONCURRENCY=20
-        ) as up,
+        running(tmp_path_factory.mktemp("instance"), LLM_BASE_URL=url, LLM_API_KEY=KEY, WORKER_CONCURRENCY=20) as up,
     ):
         yield Setup(up, model)
 

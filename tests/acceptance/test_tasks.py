@@ -218,8 +218,7 @@ def test_the_request_id_is_on_the_workers_lines_too(setup: Setup) -> None:
     setup.instance.ended(answer.json()["id"])
     wait_until(
         lambda: (
-            {line.split()[0] for line in setup.instance.log().splitlines() if "req-4711" in line}
-            >= {"web", "worker"}
+            {line.split()[0] for line in setup.instance.log().splitlines() if "req-4711" in line} >= {"web", "worker"}
         ),
         "both processes logged the id",
     )

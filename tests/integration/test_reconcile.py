@@ -187,12 +187,12 @@ class TestForgetfulRedis:
 
 class TestDueTimes:
     def clock(self, world: World) -> Clock:
-        return Clock(world.redis, interval=1, name="c", reconciler=world.reconciler)
+        return Clock(world.redis, interval=1, name="c")
 
     def test_a_due_task_is_announced_once(self, world: World) -> None:
         task_id = world.submit(delay_seconds=30)
         assert world.queued() == []
-        self.clock(world).enqueue_jobs()
+        self.clock(world).enqueue_jobs(world.reconciler.announce_due, world.reconciler.fill_clock)
         assert world.queued() == []
         world.later(31)
         assert world.reconciler.run_once().due == 1
@@ -204,7 +204,7 @@ class TestDueTimes:
         clock = self.clock(world)
 
         def turn() -> bool:
-            clock.enqueue_jobs()
+            clock.enqueue_jobs(world.reconciler.announce_due, world.reconciler.fill_clock)
             return world.queued() == [task_id]
 
         wait_until(turn, "the clock announced the task", 5)
@@ -216,13 +216,11 @@ class TestDueTimes:
         world.reconciler.run_once()
         assert world.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1) == [str(task_id)]
 
-    def test_a_clock_ahead_of_the_database_loses_nothing(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_clock_ahead_of_the_database_loses_nothing(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         task_id = world.submit(delay_seconds=30)
         real = time.time
         monkeypatch.setattr("scheduler.clock.time.time", lambda: real() + 60)
-        self.clock(world).enqueue_jobs()
+        self.clock(world).enqueue_jobs(world.reconciler.announce_due, world.reconciler.fill_clock)
         assert world.queued() == []
         assert world.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1) == [str(task_id)]
 
@@ -231,8 +229,8 @@ class TestLock:
     """Only one of many schedulers acts, and nobody takes another's lock away."""
 
     def test_one_at_a_time(self, world: World) -> None:
-        first = Clock(world.redis, interval=1, name="first", reconciler=world.reconciler)
-        second = Clock(world.redis, interval=1, name="second", reconciler=world.reconciler)
+        first = Clock(world.redis, interval=1, name="first")
+        second = Clock(world.redis, interval=1, name="second")
         assert first.acquire_lock()
         assert first.acquire_lock(), "the owner renews"
         assert not second.acquire_lock()
@@ -242,5 +240,5 @@ class TestLock:
         assert second.acquire_lock()
 
     def test_it_expires_with_its_owner(self, world: World) -> None:
-        Clock(world.redis, interval=1, name="first", reconciler=world.reconciler).acquire_lock()
+        Clock(world.redis, interval=1, name="first").acquire_lock()
         assert 0 < int(world.redis.ttl(Clock.scheduler_lock_key)) <= 10

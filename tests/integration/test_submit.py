@@ -111,9 +111,7 @@ def test_a_time_in_the_past_is_now(client: FlaskClient, redis_client: "redis.Red
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_what_does_not_fit_gets_422_naming_the_field(
-    change: dict[str, Any], field: str, client: FlaskClient
-) -> None:
+def test_what_does_not_fit_gets_422_naming_the_field(change: dict[str, Any], field: str, client: FlaskClient) -> None:
     sent = json.dumps({**GOOD, **change})
     answer = client.post("/api/v1/tasks", data=sent, content_type="application/json")
     assert answer.status_code == 422

@@ -48,7 +48,7 @@ class TestList:
         assert answer.headers["X-Total-Count"] == "3"
         assert "Link" not in answer.headers
 
-    @pytest.mark.parametrize("sort", listing.SORTS)
+    @pytest.mark.parametrize("sort", listing.TASKS.sorts)
     def test_every_order_pages_without_gap_or_double(self, sort: str, client: FlaskClient) -> None:
         for number in range(11):
             submit(client, priority=1 + number % 3)
@@ -260,9 +260,7 @@ class TestBatch:
         batch = client.get(url).get_json()
         assert batch["counts"] == {"COMPLETED": 1, "FAILED": 1, "PENDING": 1, "PROCESSING": 1}
         assert batch["progress"] == 50
-        assert [(error["task_id"], error["error"]["code"]) for error in batch["errors"]] == [
-            (ids[1], "provider_error")
-        ]
+        assert [(error["task_id"], error["error"]["code"]) for error in batch["errors"]] == [(ids[1], "provider_error")]
         end(database, ids[2], Status.COMPLETED)
         claim(database, ids[3])
         end(database, ids[3], Status.COMPLETED)

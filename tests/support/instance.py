@@ -142,9 +142,7 @@ class Instance:
     def running(self, count: int) -> None:
         """Wait until so many tasks are being processed."""
         url = "/api/v1/tasks?status=PROCESSING&limit=1"
-        wait_until(
-            lambda: int(self.http.get(url).headers["X-Total-Count"]) >= count, f"{count} tasks are running", 30
-        )
+        wait_until(lambda: int(self.http.get(url).headers["X-Total-Count"]) >= count, f"{count} tasks are running", 30)
 
     def batch_ended(self, batch_id: int, limit: float = 60) -> dict[str, Any]:
         """A batch, once all its tasks have ended."""

@@ -37,9 +37,7 @@ def test_callbacks_and_webhooks_in_a_job_are_dropped() -> None:
     connection = fakeredis.FakeRedis()
     data = json.dumps(["jobs.entry.perform", None, [7], {}]).encode()
     hooks = json.dumps([{"url": "http://example.com", "on": ["finished"]}])
-    job = store(
-        connection, data, failure_callback_name="os.abort", success_callback_name="os.abort", webhooks=hooks
-    )
+    job = store(connection, data, failure_callback_name="os.abort", success_callback_name="os.abort", webhooks=hooks)
     assert job.failure_callback is None
     assert job.success_callback is None
     assert job.stopped_callback is None

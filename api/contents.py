@@ -1,0 +1,149 @@
+"""/api/v1/contents: what was produced, and its review."""
+
+from typing import Any
+
+from flask import g, jsonify
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from api import services
+from api.bodies import Blueprint
+from api.paging import Paging, page_of, sort_field
+from api.schemas import POSITIVE_ID
+from api.tasks import shown as shown_task
+from jobs.fields import Text
+from jobs.store import listing
+from jobs.store.database import Row
+
+blueprint = Blueprint("contents", __name__, url_prefix="/api/v1/contents", description="Read, edit and review pieces")
+
+STATUSES = ("PENDING_REVIEW", "APPROVED", "REJECTED")
+
+
+class ContentSchema(Schema):
+    """A content as returned."""
+
+    id = fields.Integer()
+    account_id = fields.Integer()
+    task_id = fields.Integer()
+    title = fields.String()
+    body = fields.String()
+    summary = fields.String()
+    category = fields.String(allow_none=True)
+    topic = fields.String(allow_none=True)
+    review_status = fields.String(validate=validate.OneOf(STATUSES))
+    review_reason = fields.String(allow_none=True)
+    reviewed_by = fields.String(allow_none=True)
+    reviewed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+
+
+class Rejection(Schema):
+    """Why a content is rejected."""
+
+    reason = Text(required=True, validate=[validate.Length(1, 10_000), validate.Regexp(r"\s*\S")])
+    regenerate = fields.Boolean(
+        load_default=False,
+        truthy={True},
+        falsy={False},
+        metadata={"description": "Try again: a new task whose prompt carries the reason."},
+    )
+
+
+class RejectedSchema(ContentSchema):
+    """A rejected content, with the task that tries again."""
+
+    regeneration_task = fields.Raw(metadata={"type": ["object", "null"]})
+
+
+class ContentChange(Schema):
+    """What may be edited."""
+
+    title = Text(validate=validate.Length(1, 1000))
+    body = Text(validate=validate.Length(1, 1_000_000))
+    summary = Text(validate=validate.Length(max=10_000))
+    category = Text(allow_none=True, validate=validate.Length(1, 500))
+    topic = Text(allow_none=True, validate=validate.Length(1, 500))
+
+    @validates_schema
+    def _something(self, data: dict[str, Any], **_: Any) -> None:
+        if not data:
+            raise ValidationError("Name at least one field to change.")
+
+
+class EditSchema(Schema):
+    """One edit: who changed what, and how it was before."""
+
+    id = fields.Integer()
+    at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    who = fields.String()
+    before = fields.Raw(metadata={"type": "object"})
+    after = fields.Raw(metadata={"type": "object"})
+
+
+class ContentQuery(Paging):
+    """The query of the list."""
+
+    account_id = fields.Integer(validate=POSITIVE_ID)
+    review_status = fields.String(validate=validate.OneOf(STATUSES))
+    task_id = fields.Integer(validate=POSITIVE_ID)
+    category = Text()
+    sort = sort_field(listing.CONTENTS)
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """A content's row as the API returns it."""
+    return {name: row[name] for name in ContentSchema().fields}
+
+
+@blueprint.get("")
+@blueprint.arguments(ContentQuery, location="query", unknown="raise")
+@blueprint.response(200, ContentSchema(many=True))
+def list_contents(query: dict[str, Any]) -> Any:
+    """Contents, newest first."""
+    return page_of(listing.CONTENTS, query, shown)
+
+
+@blueprint.get("/<id:content_id>")
+@blueprint.response(200, ContentSchema)
+@blueprint.alt_response(404, description="There is none")
+def get_content(content_id: int) -> Any:
+    """One content."""
+    return jsonify(shown(services.get().contents.get(content_id)))
+
+
+@blueprint.get("/<id:content_id>/edits")
+@blueprint.response(200, EditSchema(many=True))
+@blueprint.alt_response(404, description="There is none")
+def content_edits(content_id: int) -> Any:
+    """Its edits, oldest first."""
+    return jsonify(services.get().contents.edits(content_id))
+
+
+@blueprint.patch("/<id:content_id>")
+@blueprint.arguments(ContentChange)
+@blueprint.response(200, ContentSchema)
+@blueprint.alt_response(404, description="There is none")
+def edit_content(change: dict[str, Any], content_id: int) -> Any:
+    """Edit a content; the history keeps what it was."""
+    return jsonify(shown(services.get().contents.edit(content_id, change, g.caller)))
+
+
+@blueprint.post("/<id:content_id>/approve")
+@blueprint.response(200, ContentSchema)
+@blueprint.alt_response(404, description="There is none")
+@blueprint.alt_response(409, description="It is approved already")
+def approve_content(content_id: int) -> Any:
+    """Approve a content that waits, or that was rejected."""
+    return jsonify(shown(services.get().contents.approve(content_id, g.caller)))
+
+
+@blueprint.post("/<id:content_id>/reject")
+@blueprint.arguments(Rejection)
+@blueprint.response(200, RejectedSchema)
+@blueprint.alt_response(404, description="There is none")
+@blueprint.alt_response(409, description="It is rejected already")
+def reject_content(rejection: dict[str, Any], content_id: int) -> Any:
+    """Reject a content with a reason; with `regenerate`, a new task tries to do better."""
+    row, task = services.get().contents.reject(content_id, rejection["reason"], g.caller, rejection["regenerate"])
+    return jsonify({**shown(row), "regeneration_task": shown_task(task) if task else None})

@@ -1,0 +1,68 @@
+"""/api/v1/daily-life: make, or read back, a date's schedule."""
+
+from typing import Any
+
+from flask import g, jsonify, url_for
+from marshmallow import Schema, fields
+
+from api import services
+from api.bodies import Blueprint
+from api.schemas import POSITIVE_ID, TaskSchema
+from api.tasks import shown
+from jobs.errors import NotFound
+from jobs.handlers.daily_life import DailyLifeInput
+
+blueprint = Blueprint("daily_life", __name__, url_prefix="/api/v1/daily-life", description="A day's schedule")
+
+
+class DayQuery(Schema):
+    """Which day, and whose."""
+
+    target_date = fields.Date(required=True, format="iso")
+    account_id = fields.Integer(validate=POSITIVE_ID)
+
+
+class DayBody(DailyLifeInput):
+    """What may be said about the day."""
+
+    class Meta:
+        exclude = ("target_date", "account_id")
+
+
+class DailyLifeSchema(Schema):
+    """A day as returned."""
+
+    date = fields.Date()
+    account_id = fields.Integer(allow_none=True)
+    task_id = fields.Integer()
+    schedule_items = fields.List(fields.Raw(metadata={"type": "object"}))
+    micro_experiences = fields.List(fields.Raw(metadata={"type": "object"}))
+    created_at = fields.AwareDateTime()
+    updated_at = fields.AwareDateTime()
+
+
+@blueprint.post("")
+@blueprint.arguments(DayQuery, location="query", unknown="raise")
+@blueprint.arguments(DayBody, required=False)
+@blueprint.response(202, TaskSchema)
+def make_day(query: dict[str, Any], body: dict[str, Any]) -> Any:
+    """Plan a date's day; a second run for the date replaces the first."""
+    given = {"target_date": query["target_date"].isoformat(), **body}
+    if "account_id" in query:
+        given["account_id"] = query["account_id"]
+    submitted = services.get().submitter.task({"task_type": "daily_life", "input": given}, request_id=g.request_id)
+    location = url_for("tasks.get_task", task_id=submitted.row["id"])
+    return jsonify({**shown(submitted.row), "task_id": submitted.row["id"]}), 202, {"Location": location}
+
+
+@blueprint.get("")
+@blueprint.arguments(DayQuery, location="query", unknown="raise")
+@blueprint.response(200, DailyLifeSchema)
+@blueprint.alt_response(404, description="None was made for the date")
+def read_day(query: dict[str, Any]) -> Any:
+    """Read a date's day back."""
+    day, account_id = query["target_date"], query.get("account_id", 0)
+    found = services.get().daily_lives.get(day, account_id)
+    if found is None:
+        raise NotFound(f"There is no schedule for {day.isoformat()}.")
+    return jsonify(found)

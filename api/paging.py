@@ -1,0 +1,62 @@
+"""Lists over HTTP: one way to page, with the same headers everywhere."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Response, jsonify, request
+from marshmallow import Schema, fields, validate
+
+from api import services
+from api.errors import abort
+from jobs.store.database import Row
+from jobs.store.listing import BadCursor, Listing, Page
+
+
+class Paging(Schema):
+    """What every list's query may say."""
+
+    skip = fields.Integer(load_default=0, validate=validate.Range(0, 2**31))
+    limit = fields.Integer(load_default=100, validate=validate.Range(1, 1000))
+    cursor = fields.String(
+        metadata={"description": "From the Link header of the page before; with the same sort and filters."}
+    )
+
+
+def sort_field(listing: Listing, default: str = "-id") -> fields.String:
+    """The `sort` of a list; newest first unless said otherwise."""
+    return fields.String(load_default=default, validate=validate.OneOf(listing.sorts))
+
+
+def page_of(listing: Listing, query: dict[str, Any], shown: Callable[[Row], dict[str, Any]]) -> Response:
+    """A JSON array, with X-Total-Count, X-Total-Count-Exact and Link."""
+    paging = {name: query.pop(name, None) for name in ("sort", "skip", "limit", "cursor")}
+    if paging["cursor"] and paging["skip"]:
+        abort(422, errors={"query": {"skip": ["Give skip or cursor, not both."]}})
+    try:
+        page = listing.page(services.get().database, query, **paging)
+    except BadCursor as error:
+        abort(422, errors={"query": {"cursor": [str(error)]}})
+    response = jsonify([shown(row) for row in page.rows])
+    response.headers["X-Total-Count"] = str(page.total)
+    response.headers["X-Total-Count-Exact"] = str(page.total_is_exact).lower()
+    if links := _links(page, paging):
+        response.headers["Link"] = links
+    return response
+
+
+def _links(page: Page, paging: dict[str, Any]) -> str:
+    """RFC 8288 links to the first, the previous (when skipping) and the next page."""
+    here = {name: value for name, value in request.args.items(multi=True) if name not in ("skip", "cursor")}
+
+    def link(relation: str, **change: Any) -> str:
+        return f'<{request.base_url}?{urlencode({**here, **change})}>; rel="{relation}"'
+
+    links = []
+    if paging["cursor"] or paging["skip"]:
+        links.append(link("first"))
+    if paging["skip"]:
+        links.append(link("prev", skip=max(0, paging["skip"] - paging["limit"])))
+    if page.next_cursor:
+        links.append(link("next", cursor=page.next_cursor))
+    return ", ".join(links)

@@ -1,0 +1,134 @@
+"""Dumps of the database with pg_dump, and back with pg_restore. The password is never on a command line.
+
+`python -m jobs.backup restore FILE` restores into the (empty) database that the settings name.
+"""
+
+import asyncio
+import re
+import shutil
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from jobs import settings
+from jobs.errors import PressroomError
+from jobs.settings import child_environment, postgres_programs
+from jobs.store.database import connection_facts
+
+log = structlog.get_logger(__name__)
+
+_NAME: Final = "pressroom-%Y%m%dT%H%M%S%fZ.dump"
+_PATTERN: Final = "pressroom-*.dump"
+_VERSION = re.compile(r"\b(\d+)(?:\.\d+)*\b")
+_SAID_CHARS: Final = 500
+
+
+class BackupError(PressroomError):
+    """A dump or a restore failed; the message says why."""
+
+
+async def dump(url: str, directory: Path, server_version: int) -> Path:
+    """Dump the database into a new file, which appears under its name only when it is whole and verified.
+
+    Args:
+        server_version: the server's major version.
+
+    Raises:
+        BackupError: pg_dump is missing, older than the server, or failed.
+    """
+    program = _program("pg_dump")
+    found = await _version(program)
+    if found < server_version:
+        raise BackupError(
+            f"pg_dump {found} is older than the server ({server_version}) and cannot dump it; "
+            f"install the client programs of PostgreSQL {server_version}."
+        )
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a moment, in a task of its own
+    target = directory / datetime.now(UTC).strftime(_NAME)
+    unfinished = target.with_suffix(".part")
+    try:
+        await _run(url, program, "--format=custom", "--no-owner", "--file", str(unfinished))
+        unfinished.chmod(0o600)
+        await _run(None, _program("pg_restore"), "--list", str(unfinished))
+        unfinished.rename(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return target
+
+
+async def restore(url: str, file: Path) -> None:
+    """Fill an empty database from a dump, wholly or not at all.
+
+    Raises:
+        BackupError: the file or the database is not fit, or pg_restore failed.
+    """
+    if not file.is_file():  # noqa: ASYNC240
+        raise BackupError(f"There is no file {file}.")
+    await _run(url, _program("pg_restore"), "--single-transaction", "--no-owner", "--exit-on-error", str(file))
+
+
+def remove_old(directory: Path, keep_days: int) -> list[Path]:
+    """Delete dumps older than `keep_days` and left-overs of dumps that did not end; returns what went."""
+    oldest = datetime.now(UTC) - timedelta(days=keep_days)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    removed = []
+    for pattern, limit in ((_PATTERN, oldest), (f"{Path(_PATTERN).stem}.part", yesterday)):
+        for path in directory.glob(pattern):
+            if datetime.fromtimestamp(path.stat().st_mtime, UTC) < limit:
+                path.unlink(missing_ok=True)
+                removed.append(path)
+    return removed
+
+
+def _program(name: str) -> str:
+    bundled = postgres_programs()
+    found = str(bundled / name) if bundled else shutil.which(name)
+    if not found:
+        raise BackupError(f"{name} is not installed.")
+    return found
+
+
+async def _version(program: str) -> int:
+    match = _VERSION.search(await _run(None, program, "--version"))
+    return int(match[1]) if match else 0
+
+
+async def _run(url: str | None, program: str, *arguments: str) -> str:
+    public, password = connection_facts(url) if url else ("", "")
+    target = ["--dbname", public] if public else []
+    process = await asyncio.create_subprocess_exec(
+        program, *target, *arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=child_environment(PGPASSWORD=password, PGCONNECT_TIMEOUT="10") if password else child_environment(),
+    )  # fmt: skip
+    try:
+        output, said = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode:
+        raise BackupError(f"{Path(program).name} failed: {said.decode(errors='replace').strip()[:_SAID_CHARS]}")
+    return output.decode(errors="replace")
+
+
+def main() -> int:
+    """The command line."""
+    if len(sys.argv) != 3 or sys.argv[1] != "restore":
+        sys.stderr.write("usage: python -m jobs.backup restore FILE\n")
+        return 2
+    configured = settings.load_or_exit()
+    try:
+        asyncio.run(restore(configured.database_url, Path(sys.argv[2])))
+    except BackupError as error:
+        sys.stderr.write(f"pressroom: {error}\n")
+        return 1
+    sys.stdout.write(f"restored {sys.argv[2]}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

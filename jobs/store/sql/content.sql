@@ -1,0 +1,76 @@
+-- name: insert_account
+INSERT INTO accounts (id, name, profile)
+VALUES (coalesce(%(id)s, nextval(pg_get_serial_sequence('accounts', 'id'))), %(name)s, %(profile)s)
+ON CONFLICT (id) DO NOTHING RETURNING *
+
+-- name: lift_account_ids
+-- After a caller chose an id, the sequence goes on behind the largest.
+SELECT setval(pg_get_serial_sequence('accounts', 'id'), greatest(max(id), 1), max(id) IS NOT NULL) FROM accounts
+
+-- name: get_account
+SELECT * FROM accounts WHERE id = %(id)s
+
+-- name: get_accounts
+SELECT * FROM accounts WHERE id = ANY (%(ids)s)
+
+-- name: update_account
+UPDATE accounts
+SET name = coalesce(%(name)s, name), profile = coalesce(%(profile)s, profile), updated_at = now()
+WHERE id = %(id)s RETURNING *
+
+-- name: delete_account
+-- Not while it has contents or tasks to come.
+DELETE FROM accounts AS a
+WHERE id = %(id)s AND NOT EXISTS (SELECT FROM contents WHERE account_id = a.id)
+  AND NOT EXISTS (SELECT FROM tasks WHERE account_id = a.id
+                  AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))
+RETURNING id
+
+-- name: make_contents
+-- In the transaction that completes the tasks.
+INSERT INTO contents (account_id, task_id, title, body, summary, category, topic, review_status)
+SELECT account_id, id, result ->> 'title', result ->> 'body', result ->> 'summary',
+       result ->> 'category', result ->> 'topic',
+       CASE WHEN coalesce((input ->> 'auto_approve')::boolean, true) THEN 'APPROVED' ELSE 'PENDING_REVIEW' END
+FROM tasks WHERE id = ANY (%(ids)s) ORDER BY id
+
+-- name: get_content
+SELECT * FROM contents WHERE id = %(id)s
+
+-- name: lock_content
+SELECT * FROM contents WHERE id = %(id)s FOR UPDATE
+
+-- name: review_content
+UPDATE contents
+SET review_status = %(status)s, review_reason = %(reason)s, reviewed_by = %(who)s, reviewed_at = now(),
+    updated_at = now()
+WHERE id = %(id)s RETURNING *
+
+-- name: edit_content
+UPDATE contents
+SET title = %(title)s, body = %(body)s, summary = %(summary)s, category = %(category)s, topic = %(topic)s,
+    updated_at = now()
+WHERE id = %(id)s RETURNING *
+
+-- name: log_edit
+INSERT INTO content_edits (content_id, who, before, after) VALUES (%(id)s, %(who)s, %(before)s, %(after)s)
+
+-- name: content_edits
+SELECT id, at, who, before, after FROM content_edits WHERE content_id = %(id)s ORDER BY id
+
+-- name: keep_daily_lives
+-- In the transaction that completes the tasks. The last of several for one date and account wins.
+INSERT INTO daily_lives (date, account_id, task_id, schedule_items, micro_experiences)
+SELECT DISTINCT ON (1, 2) (result ->> 'date')::date, coalesce(account_id, 0), id,
+       result -> 'schedule_items', result -> 'micro_experiences'
+FROM tasks WHERE id = ANY (%(ids)s) ORDER BY 1, 2, id DESC
+ON CONFLICT (date, account_id) DO UPDATE
+SET task_id = excluded.task_id, schedule_items = excluded.schedule_items,
+    micro_experiences = excluded.micro_experiences, updated_at = now()
+RETURNING *
+
+-- name: get_daily_life
+SELECT * FROM daily_lives WHERE date = %(date)s AND account_id = %(account_id)s
+
+-- name: has_daily_life
+SELECT EXISTS (SELECT FROM daily_lives WHERE date = (now() AT TIME ZONE %(zone)s)::date) AS found

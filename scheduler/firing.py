@@ -1,0 +1,141 @@
+"""From slots that have passed to executions, and from executions to tasks.
+
+A unique (schedule, slot) row makes each slot fire once, however many processes look; and an execution's
+whole work, its tasks included, is one transaction with its outcome, so that it is never half done.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from marshmallow import ValidationError
+
+from jobs.errors import Unavailable
+from jobs.handlers.registry import TaskType
+from jobs.store.database import Database, Json, Row
+from jobs.submit import Submitter
+from scheduler.executors import EXECUTORS
+from scheduler.executors.registry import Firing
+from scheduler.planner import plan
+
+log = structlog.get_logger(__name__)
+
+_LIMIT = 200  # schedules looked at in one transaction
+
+
+class Firer:
+    """Notes what is due and fires it."""
+
+    def __init__(self, database: Database, submitter: Submitter, types: Mapping[str, TaskType]) -> None:
+        self._database = database
+        self._submitter = submitter
+        self._types = types
+
+    def note_due(self, late: float = 0.0) -> int:
+        """Make execution rows for all slots that have passed by `late` seconds; returns how many schedules."""
+        count = 0
+        while True:
+            with self._database.transaction() as session:
+                due = session.all("due_schedules", {"late": late, "limit": _LIMIT})
+                if due:
+                    documents, progress = self._planned(due)
+                    session.all("insert_executions", {"documents": Json(documents)})
+                    session.all("advance_schedules", {"documents": Json(progress)})
+            count += len(due)
+            if len(due) < _LIMIT:
+                return count
+
+    def _planned(self, due: list[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        documents: list[dict[str, Any]] = []
+        progress: list[dict[str, Any]] = []
+        for schedule in due:
+            verdicts, following = plan(schedule, schedule["now"])
+            fired = [verdict.slot for verdict in verdicts if verdict.reason is None]
+            documents += [
+                {
+                    **execution_of(schedule, "schedule"),
+                    "scheduled_for": verdict.slot,
+                    "status": "SKIPPED" if verdict.reason else "PENDING",
+                    "reason": verdict.reason,
+                    "detail": verdict.detail,
+                }
+                for verdict in verdicts
+            ]
+            progress.append({"id": schedule["id"], "next_slot": following, "last_run_at": fired[-1] if fired else None})
+        return documents, progress
+
+    def ready(self, limit: int) -> list[int]:
+        """Executions that wait to be fired."""
+        return [row["id"] for row in self._database.all("ready_executions", {"limit": limit})]
+
+    def fire(self, execution_id: int) -> None:
+        """Do the work of a pending execution; nothing when another process does.
+
+        Raises:
+            Unavailable: nothing of it was stored; it stays pending.
+        """
+        with self._database.transaction() as session:
+            execution = session.one("take_execution", {"id": execution_id})
+            if execution is None:
+                return
+            began = time.monotonic()
+            firing = Firing(session, self._submitter, execution_id, execution["params"], execution["scheduled_for"])
+            outcome = self._run(execution, firing)
+            if outcome["result"]:
+                outcome["result"]["duration"] = round(time.monotonic() - began, 3)
+            session.all(
+                "finish_execution",
+                {
+                    "id": execution_id,
+                    "started_at": execution["now"],
+                    "status": outcome["status"],
+                    "result": Json(outcome["result"]) if outcome["result"] else None,
+                    "error": Json(outcome["error"]) if outcome["error"] else None,
+                },
+            )
+        self._submitter.announce(firing.submitted)
+        late = (execution["now"] - execution["scheduled_for"]).total_seconds()
+        log.info(
+            "fired", schedule_id=execution["schedule_id"], execution_id=execution_id, status=outcome["status"],
+            tasks=len(firing.submitted), late=round(late, 3),
+        )  # fmt: skip
+
+    def _run(self, execution: Row, firing: Firing) -> dict[str, Any]:
+        """The executor's result, or why it failed; then nothing it did is kept."""
+        executor = EXECUTORS.get(execution["task_type"])
+        try:
+            if executor is None:
+                raise LookupError(execution["task_type"])
+            firing.params = dict(executor.params_schema(self._types).load(execution["params"]))
+            with firing.session.savepoint():
+                result = executor.run(firing)
+        except Unavailable:
+            raise
+        except LookupError:
+            return _failed("unknown_executor", f"There is no executor {execution['task_type']!r} here.")
+        except ValidationError as error:
+            return _failed("invalid_params", f"The parameters do not fit: {error.messages}")
+        except Exception as error:
+            log.exception("executor raised", execution_id=execution["id"], executor=execution["task_type"])
+            firing.submitted.clear()
+            return _failed("executor_error", f"The executor raised {type(error).__name__}.")
+        if not result["success"]:
+            problem = {"code": "nothing_submitted", "message": "No task could be submitted."}
+            return {"status": "FAILED", "result": result, "error": problem}
+        return {"status": "COMPLETED", "result": result, "error": None}
+
+
+def execution_of(schedule: Mapping[str, Any], trigger: str) -> dict[str, Any]:
+    """What an execution remembers of its schedule."""
+    return {
+        "schedule_id": schedule["id"],
+        "schedule_name": schedule["name"],
+        "task_type": schedule["task_type"],
+        "params": schedule["params"],
+        "trigger": trigger,
+    }
+
+
+def _failed(code: str, message: str) -> dict[str, Any]:
+    return {"status": "FAILED", "result": None, "error": {"code": code, "message": message}}

@@ -1,0 +1,156 @@
+"""Schedules as callers manage them: created, changed, removed, and carried by the clock."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from jobs.errors import NotFound, StateConflict
+from jobs.handlers.registry import TaskType
+from jobs.queues import Doorbell, RedisError
+from jobs.settings import Settings
+from jobs.store.database import Database, Json, Row
+from scheduler.firing import execution_of
+from scheduler.planner import timetable_of
+
+log = structlog.get_logger(__name__)
+
+_TOLERANCE_SECONDS = 0.001  # a score in Redis is a float
+
+# Every installation has these from its first start; they can be changed and paused, not removed.
+_BUILTIN = {
+    "database_backup": {"name": "Database backup", "cron_expression": "0 2 * * *"},
+    "cleanup": {"name": "Clean-up", "cron_expression": "30 3 * * *"},
+}
+
+
+class Schedules:
+    """Keeps schedules in PostgreSQL and their next slots in the clock."""
+
+    def __init__(
+        self, settings: Settings, types: Mapping[str, TaskType], database: Database, doorbell: Doorbell
+    ) -> None:
+        self._settings = settings
+        self._types = types
+        self._database = database
+        self._doorbell = doorbell
+
+    def get(self, schedule_id: int) -> Row:
+        """A schedule's row; `NotFound` when there is none."""
+        return _found(self._database.one("get_schedule", {"id": schedule_id}), schedule_id)
+
+    def create(self, wanted: Mapping[str, Any], builtin: str | None = None) -> Row | None:
+        """Store a checked schedule; None when a built-in one is there already."""
+        now = datetime.now(UTC)
+        facts = {**wanted, "builtin": builtin, "anchor": wanted.get("starts_at") or now}
+        row = self._database.one("insert_schedule", _prepared(facts, now))
+        if row:
+            self._carry(row)
+        return row
+
+    def change(self, schedule_id: int, change: Mapping[str, Any]) -> Row:
+        """Store changed facts of a schedule; its slots are counted anew when its times changed.
+
+        Raises:
+            NotFound: there is none.
+        """
+        now = datetime.now(UTC)
+        with self._database.transaction() as session:
+            row = _found(session.one("lock_schedule", {"id": schedule_id}), schedule_id)
+            facts = {**row, **change}
+            timing = ("cron_expression", "interval", "interval_unit", "timezone", "starts_at", "ends_at")
+            if any(facts[name] != row[name] for name in timing):
+                facts["anchor"] = facts["starts_at"] or now
+                facts = _prepared(facts, now)
+            else:
+                # A slot that passed a moment ago is still to be noted.
+                facts = {**facts, "params": Json(facts["params"])}
+            changed = session.one("update_schedule", facts)
+            assert changed  # noqa: S101 - it is locked
+        self._carry(changed)
+        return changed
+
+    def delete(self, schedule_id: int) -> None:
+        """Remove a schedule; its executions stay.
+
+        Raises:
+            NotFound: there is none.
+            StateConflict: it is built in.
+        """
+        self.get(schedule_id)
+        if not self._database.all("delete_schedule", {"id": schedule_id}):
+            raise StateConflict("Built-in schedules can be changed and paused, but not deleted.")
+        try:
+            self._doorbell.drop_schedules([schedule_id])
+        except RedisError as error:
+            log.warning("clock not told", schedule_id=schedule_id, reason=str(error))
+
+    def by_hand(self, schedule_id: int) -> int:
+        """Note a firing by hand, also of a paused schedule; returns the execution's id."""
+        schedule = self.get(schedule_id)
+        document = {
+            **execution_of(schedule, "manual"),
+            "scheduled_for": datetime.now(UTC),
+            "status": "PENDING",
+        }
+        with self._database.transaction() as session:
+            (execution,) = session.all("insert_executions", {"documents": Json([document])})
+            session.all("ran_by_hand", {"id": schedule_id})
+        return int(execution["id"])
+
+    def add_builtin(self) -> None:
+        """Make the schedules that every installation has, once."""
+        for executor, facts in _BUILTIN.items():
+            self.create({**DEFAULTS, **facts, "task_type": executor, "timezone": self._settings.tz_default}, executor)
+
+    def compare_with_clock(self) -> None:
+        """Add, replace and remove the clock's entries until they are what PostgreSQL says."""
+        wanted = {row["id"]: row["next_slot"].timestamp() for row in self._database.all("clock_entries")}
+        carried = self._doorbell.carried_schedules()
+        missing = {
+            number: due for number, due in wanted.items() if abs(carried.get(number, 0.0) - due) > _TOLERANCE_SECONDS
+        }
+        stale = carried.keys() - wanted.keys()
+        if missing:
+            self._doorbell.carry_schedules(missing)
+        if stale:
+            self._doorbell.drop_schedules(stale)
+        if missing or stale:
+            log.debug("clock compared", added=len(missing), removed=len(stale))
+
+    def _carry(self, row: Row) -> None:
+        try:
+            if row["next_slot"]:
+                self._doorbell.carry_schedules({row["id"]: row["next_slot"].timestamp()})
+            else:
+                self._doorbell.drop_schedules([row["id"]])
+        except RedisError as error:
+            log.warning("clock not told", schedule_id=row["id"], reason=str(error))
+
+
+DEFAULTS: dict[str, Any] = {
+    "description": "",
+    "cron_expression": None,
+    "interval": None,
+    "interval_unit": None,
+    "params": {},
+    "is_active": True,
+    "misfire_policy": "fire_once",
+    "overlap_policy": "skip",
+    "starts_at": None,
+    "ends_at": None,
+}
+
+
+def _prepared(facts: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Parameters for the statements, with the next slot computed."""
+    # An interval begins with its first period, not at once; starts_at itself is a slot.
+    after = now if not facts["starts_at"] or facts["starts_at"] < now else now - timedelta(microseconds=1)
+    return {**facts, "params": Json(facts["params"]), "next_slot": timetable_of(facts).next_slot(after)}
+
+
+def _found(row: Row | None, schedule_id: int) -> Row:
+    if row is None:
+        raise NotFound(f"There is no schedule {schedule_id}.")
+    return row
