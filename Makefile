@@ -2,10 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-browser lint format clean
+.PHONY: run restore test test-browser lint format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
+
+restore: $(VENV)/.run
+	@exec $(BIN)/python -m jobs.backup restore "$(FILE)"
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not browser" $(ARGS)

@@ -65,8 +65,11 @@ class Timetable:
 
     def _by_cron(self, after: datetime) -> Iterator[datetime]:
         assert self.cron  # noqa: S101 - chosen by `slots`
-        # Begin early enough to see times that a change of the clock moves behind `after`.
-        local = after.astimezone(self.zone).replace(tzinfo=None) - _LONGEST_GAP
+        here, earlier = after.astimezone(self.zone), (after - _LONGEST_GAP).astimezone(self.zone)
+        local = here.replace(tzinfo=None)
+        if here.utcoffset() != earlier.utcoffset():
+            # The clock was changed: begin early enough to see times that this moved behind `after`.
+            local -= _LONGEST_GAP
         last = after
         walker = croniter(self.cron, local)
         while True:

@@ -33,6 +33,7 @@ def _started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
 def setup(_started: Setup) -> Iterator[Setup]:
     """A running instance that the module's tests share, its endpoint behaving well."""
     _started.model.usual = Behaviour()
+    _started.model.answer = None
     _started.model.script.clear()
     _started.model.calls.clear()
     _started.model.most_in_flight = _started.model.abandoned = 0

@@ -33,10 +33,11 @@ class Behaviour:
 
 
 class ModelServer:
-    """Answers `echo: <last message>`; `script` holds the behaviours of the next calls, then `usual`."""
+    """Answers `echo: <last message>`, or `answer` where set; `script` has the next calls' behaviours, then `usual`."""
 
     def __init__(self, usual: Behaviour | None = None, padding: int = 0) -> None:
         self.usual = usual or Behaviour()
+        self.answer: str | None = None
         self.script: deque[Behaviour] = deque()
         self.calls: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -80,7 +81,7 @@ class ModelServer:
         if behaviour.kind == "error":
             error = {"error": {"message": "scripted failure", "type": "server_error", "param": None, "code": None}}
             return web.json_response(error, status=behaviour.status, headers=behaviour.headers)
-        text = f"echo: {body['messages'][-1]['content']}{self._padding}"
+        text = self.answer or f"echo: {body['messages'][-1]['content']}{self._padding}"
         if body.get("stream"):
             return await self._stream(request, body["model"], text, cut=behaviour.kind == "cut")
         return web.json_response(
