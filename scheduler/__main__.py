@@ -23,7 +23,7 @@ from jobs.submit import Submitter
 from jobs.worker import BEAT_SECONDS
 from scheduler.clock import Clock
 from scheduler.firing import Firer
-from scheduler.schedules import Schedules
+from scheduler.schedules import Schedules, carry
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Process:
         types = registry.load(configured.handler_modules)
         self._database = Database(configured.database_url, max_size=_FIRING_THREADS + 2)
         connection = connect(configured.redis_url)
-        doorbell = Doorbell(connection)
+        self._doorbell = doorbell = Doorbell(connection)
         self._reconciler = Reconciler(self._database, doorbell)
         self._firer = Firer(self._database, Submitter(configured, types, self._database, doorbell), types)
         self._schedules = Schedules(configured, types, self._database, doorbell)
@@ -79,7 +79,7 @@ class Process:
         try:
             acting = self._clock.acquire_lock()
             if acting:
-                self._clock.enqueue_jobs(self._due, self._refill)
+                self._clock.enqueue_jobs(self._reconciler.announce_due, self._reconciler.fill_clock)
         except RedisError:
             # Schedules do not need Redis to fire in time.
             self._fire_due(_STANDBY_SECONDS)
@@ -92,20 +92,14 @@ class Process:
             self._next_pass = now + self._settings.reconcile_seconds
             self._reconciler.run_once()
 
-    def _due(self) -> None:
-        self._reconciler.announce_due()
-        self._fire_due(0.0)
-
-    def _refill(self) -> None:
-        self._reconciler.fill_clock()
-        self._schedules.compare_with_clock()
-
     def _fire_due(self, late: float) -> None:
-        self._firer.note_due(late)
+        following = self._firer.note_due(late)
         self._firing = {number: future for number, future in self._firing.items() if not future.done()}
         for execution_id in self._firer.ready(_READY_LIMIT):
             if execution_id not in self._firing:
                 self._firing[execution_id] = self._threads.submit(self._fire, execution_id)
+        if following:
+            carry(self._doorbell, following)
 
     def _fire(self, execution_id: int) -> None:
         try:

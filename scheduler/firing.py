@@ -6,6 +6,7 @@ whole work, its tasks included, is one transaction with its outcome, so that it 
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -32,9 +33,13 @@ class Firer:
         self._submitter = submitter
         self._types = types
 
-    def note_due(self, late: float = 0.0) -> int:
-        """Make execution rows for all slots that have passed by `late` seconds; returns how many schedules."""
-        count = 0
+    def note_due(self, late: float = 0.0) -> dict[int, datetime | None]:
+        """Make execution rows for all slots that have passed by `late` seconds.
+
+        Returns:
+            The schedules looked at, each with its next slot.
+        """
+        following: dict[int, datetime | None] = {}
         while True:
             with self._database.transaction() as session:
                 due = session.all("due_schedules", {"late": late, "limit": _LIMIT})
@@ -42,9 +47,9 @@ class Firer:
                     documents, progress = self._planned(due)
                     session.all("insert_executions", {"documents": Json(documents)})
                     session.all("advance_schedules", {"documents": Json(progress)})
-            count += len(due)
+                    following |= {schedule["id"]: schedule["next_slot"] for schedule in progress}
             if len(due) < _LIMIT:
-                return count
+                return following
 
     def _planned(self, due: list[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         documents: list[dict[str, Any]] = []

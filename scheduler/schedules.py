@@ -106,7 +106,8 @@ class Schedules:
 
     def compare_with_clock(self) -> None:
         """Add, replace and remove the clock's entries until they are what PostgreSQL says."""
-        wanted = {row["id"]: row["next_slot"].timestamp() for row in self._database.all("clock_entries")}
+        (entries,) = self._database.all("clock_entries")
+        wanted = dict(zip(entries["ids"], entries["times"], strict=True))
         carried = self._doorbell.carried_schedules()
         missing = {
             number: due for number, due in wanted.items() if abs(carried.get(number, 0.0) - due) > _TOLERANCE_SECONDS
@@ -121,12 +122,16 @@ class Schedules:
 
     def _carry(self, row: Row) -> None:
         try:
-            if row["next_slot"]:
-                self._doorbell.carry_schedules({row["id"]: row["next_slot"].timestamp()})
-            else:
-                self._doorbell.drop_schedules([row["id"]])
+            carry(self._doorbell, {row["id"]: row["next_slot"]})
         except RedisError as error:
             log.warning("clock not told", schedule_id=row["id"], reason=str(error))
+
+
+def carry(doorbell: Doorbell, slots: Mapping[int, datetime | None]) -> None:
+    """Have the clock carry schedules' next slots, and forget those that have none; raises `RedisError`."""
+    doorbell.carry_schedules({number: slot.timestamp() for number, slot in slots.items() if slot})
+    if over := [number for number, slot in slots.items() if not slot]:
+        doorbell.drop_schedules(over)
 
 
 DEFAULTS: dict[str, Any] = {

@@ -83,8 +83,10 @@ UPDATE schedules SET last_run_at = now() WHERE id = %(id)s
 SELECT * FROM executions WHERE id = %(id)s
 
 -- name: clock_entries
--- What the clock should carry.
-SELECT id, next_slot FROM schedules WHERE next_slot IS NOT NULL
+-- What the clock should carry, as two arrays: of thousands of rows, that is read fastest.
+SELECT coalesce(array_agg(id), '{}') AS ids,
+       coalesce(array_agg(extract(epoch FROM next_slot)::float8), '{}') AS times
+FROM schedules WHERE next_slot IS NOT NULL
 
 -- name: next_firings
 SELECT id, name, next_slot FROM schedules
