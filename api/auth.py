@@ -1,24 +1,38 @@
 """Who may do what: keys from the settings, as Bearer, X-API-Key or Basic.
 
-Without keys everything is open; `jobs.settings.check_exposure` then keeps the service on loopback.
+Without keys everything is open to this machine: `jobs.settings.check_exposure` keeps the service on loopback,
+and requests that a browser was led to make by a page from elsewhere are refused here.
 """
 
 import hmac
+from urllib.parse import urlsplit
 
 from flask import Flask, g, request
 
 from api import dashboard
 from api.errors import abort
-from jobs.settings import SCOPES, ApiKey, Scope, Settings
+from jobs.settings import SCOPES, ApiKey, Scope, Settings, is_loopback
 
 _OPEN_PATHS = frozenset({"/health", "/api/v1/health"})
+_SAFE = ("GET", "HEAD", "OPTIONS")
 # Whoever may submit may change what is below these; all other changes are the administrators'.
 _SUBMITTING = ("/api/v1/tasks", "/api/v1/batches", "/api/v1/daily-life")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Pressroom", Basic realm="Pressroom"'}
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Check every request when keys are configured."""
+    """Check every request."""
+
+    @app.before_request
+    def refuse_other_sites() -> None:
+        origin = request.headers.get("Origin")
+        elsewhere = request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
+        if request.method not in _SAFE and (elsewhere or (origin and urlsplit(origin).netloc != request.host)):
+            abort(403, message="Requests from pages of other sites may not change anything.")
+        # A page whose name was made to point here (DNS rebinding) comes with that name.
+        if not settings.api_keys and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+            abort(403, message="Without API keys, only requests to a loopback address are answered.")
+
     if not settings.api_keys:
         return
 
@@ -56,6 +70,6 @@ def _find(keys: tuple[ApiKey, ...], secret: str) -> ApiKey | None:
 def _needed() -> Scope:
     if dashboard.is_here(request.path):
         return "admin"
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    if request.method in _SAFE:
         return "read"
     return "submit" if request.path.startswith(_SUBMITTING) else "admin"

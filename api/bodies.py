@@ -19,7 +19,8 @@ class StrictParser(FlaskParser):
         body = req.get_data(cache=True)
         if not body:
             return core.missing
-        if not is_json_request(req):
+        # Without a content type it may still be JSON, and says so itself.
+        if req.mimetype and not is_json_request(req):
             abort(415, message="Send the body as JSON, with Content-Type: application/json.")
         try:
             return orjson.loads(body)

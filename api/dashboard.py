@@ -5,6 +5,8 @@ whoever can write to Redis run code here. It gets our classes in their place; a 
 fixed text, because its pages show it unescaped.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import rq_dashboard.web
@@ -64,5 +66,23 @@ def register(app: Flask) -> None:
     def guard() -> None:
         if request.endpoint in _REFUSED:
             abort(405, message="Tasks are cancelled and retried over the API; the dashboard only looks.")
+        if is_here(request.path) and (request.view_args or {}).get("instance_number"):
+            abort(404, message="There is one Redis, number 0.")
 
     app.register_blueprint(rq_dashboard.web.blueprint, url_prefix=PREFIX)
+    for endpoint, view in app.view_functions.items():
+        if endpoint.startswith("rq_dashboard."):
+            app.view_functions[endpoint] = _forgiving(view)
+
+
+def _forgiving(view: Callable[..., Any]) -> Callable[..., Any]:
+    """A view of the dashboard; what it stumbles over (a job that is gone, numbers that are none) is not found."""
+
+    @functools.wraps(view)
+    def look(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return view(*args, **kwargs)
+        except (NoSuchJobError, LookupError, ValueError, UnboundLocalError, ZeroDivisionError):
+            abort(404, message="There is no such job, queue or page (any more).")
+
+    return look

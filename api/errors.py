@@ -52,7 +52,7 @@ def register(app: Flask) -> None:
     @app.errorhandler(Unavailable)
     def unavailable(error: Unavailable) -> tuple[Response, int, dict[str, str]]:
         log.error("database unavailable", reason=str(error))
-        said = "The database cannot be reached right now; nothing was stored. Try again soon."
+        said = "The database cannot be reached right now. Try again soon."
         return *_answer(HTTPStatus.SERVICE_UNAVAILABLE, said), {"Retry-After": _RETRY_AFTER_SECONDS}
 
     @app.errorhandler(NotFound)

@@ -10,10 +10,10 @@ from marshmallow import Schema, fields
 from api import services
 from api.bodies import Blueprint
 from jobs import __version__
+from jobs.beats import LEASE_SECONDS
 from jobs.errors import Unavailable
 from jobs.queues import RedisError
 from jobs.store.database import Row
-from jobs.worker import LEASE_SECONDS
 
 blueprint = Blueprint("health", __name__, description="Is it alive, is it ready")
 

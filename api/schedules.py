@@ -13,11 +13,11 @@ from api.bodies import Blueprint
 from api.errors import abort
 from api.paging import Paging, page_of, sort_field
 from api.schemas import POSITIVE_ID, UtcDateTime, json_schema
+from jobs.beats import LEASE_SECONDS
 from jobs.errors import NotFound
 from jobs.fields import JsonObject, StrictInteger, Text
 from jobs.store import listing
 from jobs.store.database import Row
-from jobs.worker import LEASE_SECONDS
 from scheduler.executors import EXECUTORS
 from scheduler.planner import GRACE, MOST_FIRED, timetable_of
 from scheduler.schedules import DEFAULTS

@@ -123,8 +123,11 @@ class NewTask(Schema):
             problems["prompt"] = ["May not be blank."]
         elif prompt is not None and len(prompt) > tools.settings.prompt_max_chars:
             problems["prompt"] = [f"Longer than {tools.settings.prompt_max_chars} characters."]
-        if input_problems := kind.input_schema().validate(data["input"]):
-            problems["input"] = input_problems
+        try:
+            # As loaded: numbers given as text become numbers, defaults are filled in.
+            data["input"] = kind.input_schema().load(data["input"])
+        except ValidationError as error:
+            problems["input"] = error.messages
         if "run_at" in data and "delay_seconds" in data:
             problems["run_at"] = ["Give run_at or delay_seconds, not both."]
         if problems:

@@ -16,6 +16,7 @@ from api.schemas import (
     TaskQuery,
     TaskSchema,
 )
+from jobs.manage import fresh_batch
 from jobs.store import listing
 from jobs.store.database import Row
 from jobs.submit import Idempotency, Submitted
@@ -112,7 +113,8 @@ def create_batch(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     tools = services.get()
     submitted = tools.submitter.batch(wanted["tasks"], request_id=g.request_id, idempotency=_idempotency(headers))
     batch_id = submitted.row["id"]
-    return _created(tools.manager.batch(batch_id), submitted, url_for("tasks.get_batch", batch_id=batch_id))
+    batch = tools.manager.batch(batch_id) if submitted.replayed else fresh_batch(submitted.row)
+    return _created(batch, submitted, url_for("tasks.get_batch", batch_id=batch_id))
 
 
 @blueprint.get("/batches/<id:batch_id>")

@@ -126,7 +126,8 @@ def redis_answers(data_dir: Path) -> bool:
 def stop_left_over(data_dir: Path) -> None:
     """End servers of this DATA_DIR that an earlier run, killed outright, left behind."""
     files = data_dir.resolve() / "postgres"
-    if (files / "postmaster.pid").exists():
+    # Only where it answers on our own socket: the process id in an old file may be a stranger's by now.
+    if (files / "postmaster.pid").exists() and postgres_answers(data_dir):
         subprocess.run(
             [str(_POSTGRES_BIN / "pg_ctl"), "stop", "-D", str(files), "-m", "fast", "-w", "-t", "20"],
             check=False, capture_output=True, cwd="/", **_identity(),

@@ -206,7 +206,7 @@ class Instance:
 
     async def _is_ready(self) -> bool:
         """Whether /health says that all is well and a worker is there."""
-        host = self._settings.host if settings.is_loopback(self._settings.host) else "localhost"
+        host = "localhost" if self._settings.host in ("0.0.0.0", "::") else self._settings.host  # noqa: S104
         try:
             reader, writer = await asyncio.open_connection(host, self._settings.port)
         except OSError:

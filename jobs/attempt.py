@@ -77,7 +77,7 @@ async def perform(claim: Claim, types: Mapping[str, TaskType], tools: Tools) -> 
         else:
             log.exception("handler raised", task_id=claim.id, task_type=claim.task_type)
             error = TaskError("handler_error", "The handler raised TimeoutError.")
-    except Exception as surprise:
+    except (Exception, SystemExit) as surprise:
         log.exception("handler raised", task_id=claim.id, task_type=claim.task_type)
         error = TaskError("handler_error", f"The handler raised {type(surprise).__name__}.")
     return failed(claim, error, context.usage)

@@ -33,7 +33,7 @@ class Intake:
         worker: str,
         start: Callable[[Claim], None],
     ) -> None:
-        self.worker_id = 0
+        self.worker_id: int | None = None
         self.suspended = False
         self._database = database
         self._doorbell = doorbell

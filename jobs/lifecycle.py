@@ -32,7 +32,6 @@ class Status(StrEnum):
 
 
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
-ACTIVE = frozenset(Status) - TERMINAL
 CLAIMABLE = frozenset({Status.PENDING, Status.RETRYING})
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {

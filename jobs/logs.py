@@ -4,7 +4,7 @@ import logging
 import logging.handlers
 import re
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import orjson
@@ -19,18 +19,19 @@ _FILE_BYTES = 20_000_000
 _FILES_KEPT = 5
 
 
-def configure(settings: Settings, process: str) -> None:
+def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> None:
     """Set up structlog and the standard library's logging for this process, once.
 
     Args:
         process: `api`, `worker` or `scheduler`; names the file under LOG_DIR.
+        secrets: what must not be shown besides the secrets in the settings.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        redactor(settings.secrets()),
+        redactor([*settings.secrets(), *secrets]),
     ]
     structlog.configure(
         processors=[

@@ -103,6 +103,20 @@ class Manager:
         return touched
 
 
+def fresh_batch(row: Row) -> dict[str, Any]:
+    """A batch that was committed a moment ago, in the shape of `Manager.batch`, without asking again."""
+    return {
+        "id": row["id"],
+        "status": "PROCESSING",
+        "total": row["total"],
+        "counts": {Status.PENDING.value: row["total"]},
+        "progress": 0,
+        "errors": [],
+        "created_at": row["created_at"],
+        "completed_at": None,
+    }
+
+
 def _found(row: Row | None, what: str, number: int) -> Row:
     if row is None:
         raise NotFound(f"There is no {what} {number}.")

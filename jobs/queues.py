@@ -20,7 +20,7 @@ from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
-from jobs.priority import QUEUES, QueueName
+from jobs.priority import QueueName
 
 CacheClient = redis.Redis
 
@@ -88,7 +88,9 @@ def script(name: str) -> str:
 
 def connect(url: str) -> "redis.Redis":
     """A client for threads. Commands fail within seconds rather than hang."""
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **_options(url, timeout=2))
+    # Once more on a connection that turns out to be closed, but not after waiting for an answer in vain.
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return redis.Redis.from_url(url, retry=retry, **_options(url, timeout=1))
 
 
 def connect_async(url: str, *, timeout: float = 5) -> "redis.asyncio.Redis":
@@ -130,6 +132,7 @@ class Doorbell:
         self._announce = connection.register_script(script("announce"))
         self._later = connection.register_script(script("later"))
         self._schedule = connection.register_script(script("schedule"))
+        self._bury = connection.register_script(script("bury"))
 
     def announce(self, tasks: Iterable[Mapping[str, Any]]) -> None:
         """Put tasks (rows with `id` and `queue`) at the end of their queues."""
@@ -172,6 +175,11 @@ class Doorbell:
             key=lambda task: task["worker"],
         ):
             send_command(self.connection, worker, CANCEL_COMMAND, task_ids=[row["id"] for row in rows])
+
+    def bury(self, workers: Iterable[str]) -> None:
+        """Have RQ's tools no longer show workers that are gone."""
+        if names := list(workers):
+            self._bury(args=names)
 
     def ping(self) -> bool:
         """Whether Redis answers."""
@@ -221,14 +229,6 @@ def parse_ids(entries: Iterable[bytes]) -> list[int]:
 
 def _text(value: "bytes | str") -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def queue_depths(connection: "redis.Redis") -> dict[QueueName, int]:
-    """How many ids wait on each queue."""
-    with connection.pipeline(transaction=False) as pipeline:
-        for queue in QUEUES:
-            pipeline.llen(f"rq:queue:{queue}")
-        return dict(zip(QUEUES, pipeline.execute(), strict=True))
 
 
 def _chunks(items: list[Any]) -> Iterator[list[Any]]:

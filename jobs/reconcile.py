@@ -10,15 +10,16 @@ Every step may run at any time, twice, or in several processes at once.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import structlog
 
-from jobs.errors import WORKER_LOST, Unavailable
+from jobs.beats import LEASE_SECONDS
+from jobs.errors import WORKER_LOST
 from jobs.priority import QUEUES, QueueName
 from jobs.queues import Doorbell, Due
-from jobs.store.database import Database, Json, Params
-from jobs.worker import LEASE_SECONDS
+from jobs.store.database import Database, Json, Params, Row
 
 log = structlog.get_logger(__name__)
 
@@ -40,54 +41,56 @@ class Report:
 
 
 class Reconciler:
-    """One pass after another; keeps nothing but the moment since which PostgreSQL has answered."""
+    """One pass after another.
+
+    Which workers are dead is judged by this process's own clock: a heartbeat that it has seen unchanged for a
+    whole lease. So neither an outage of PostgreSQL, in which nobody could beat, nor a clock that jumps, nor a
+    machine that slept, makes the living look dead.
+    """
 
     def __init__(self, database: Database, doorbell: Doorbell, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._doorbell = doorbell
         self._clock = clock
-        self._trusted_after = 0.0
+        self._seen: dict[int, tuple[datetime, float]] = {}  # worker -> its last beat, when that was first seen
 
     def run_once(self) -> Report:
-        """One pass.
+        """One pass over everything but the workers.
 
         Raises:
             Unavailable, RedisError: PostgreSQL or Redis is away; the next pass finds the rest.
         """
-        report = Report()
-        try:
-            # While PostgreSQL was away nobody could beat: that says nothing about the workers.
-            if self._clock() >= self._trusted_after:
-                self._recover(report)
-            report.due = self.announce_due()
-            self.fill_clock()
-            report.unheard = sum(self._announce_unheard(queue) for queue in QUEUES)
-            self._database.all("forget_idempotency_keys", {"keep_hours": _KEEP_IDEMPOTENCY_HOURS})
-        except Unavailable:
-            self._trusted_after = self._clock() + LEASE_SECONDS
-            raise
+        report = Report(due=self.announce_due())
+        self.fill_clock()
+        report.unheard = sum(self._announce_unheard(queue) for queue in QUEUES)
+        self._database.all("forget_idempotency_keys", {"keep_hours": _KEEP_IDEMPOTENCY_HOURS})
+        self._database.all("forget_workers")
         if report != Report():
-            log.info(
-                "reconciled",
-                recovered=report.recovered,
-                lost=report.lost,
-                due=report.due,
-                unheard=report.unheard,
-            )
+            log.info("reconciled", due=report.due, unheard=report.unheard)
         return report
 
-    def _recover(self, report: Report) -> None:
-        lease = {"lease": LEASE_SECONDS}
+    def watch_workers(self) -> Report:
+        """Give up workers that stopped beating, and put the tasks of stopped workers right; raises like `run_once`."""
+        now = self._clock()
+        beats = {row["id"]: row["last_heartbeat"] for row in self._database.all("heartbeats")}
+        self._seen = {
+            worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
+            for worker, beat in beats.items()
+        }
+        dead = [worker for worker, (_, since) in self._seen.items() if now - since >= LEASE_SECONDS]
         with self._database.transaction() as session:
-            moved = session.all("recover_lost", {**lease, "error": Json(WORKER_LOST.as_json())})
-            gone = session.all("give_up_workers", lease)
-            session.all("forget_workers")
+            # First, so that none of them can beat or claim once its tasks are taken away.
+            gone = session.all("give_up_workers", {"ids": dead}) if dead else []
+            moved = session.all("recover_lost", {"error": Json(WORKER_LOST.as_json())})
         for process in gone:
             log.warning("stopped beating", kind=process["kind"], worker=process["name"])
         waiting = [task for task in moved if task["status"] == "PENDING"]
+        report = Report(recovered=len(waiting), lost=len(moved) - len(waiting))
+        if moved:
+            log.warning("tasks of lost workers", recovered=report.recovered, ended=report.lost)
         self._doorbell.announce(waiting)
-        report.recovered = len(waiting)
-        report.lost = len(moved) - len(waiting)
+        self._doorbell.bury(process["name"] for process in gone)
+        return report
 
     def announce_due(self) -> int:
         """Put tasks whose time has come on their queues; returns how many."""
@@ -99,7 +102,13 @@ class Reconciler:
         self._doorbell.announce_later(Due(row["id"], row["queue"], row["due_at"]) for row in upcoming)
 
     def _announce_unheard(self, queue: QueueName) -> int:
-        parameters = {"queue": queue, "head": self._head(queue), "grace": _GRACE_SECONDS}
+        head = self._head(queue)
+        parameters = {
+            "queue": queue,
+            "head": head["id"] if head else None,
+            "head_at": head["announced_at"] if head else None,
+            "grace": _GRACE_SECONDS,
+        }
         return self._announce_all("take_unheard", parameters)
 
     def _announce_all(self, query: str, parameters: Params) -> int:
@@ -112,13 +121,11 @@ class Reconciler:
             if len(found) < _LIMIT:
                 return count
 
-    def _head(self, queue: QueueName) -> int | None:
-        """The first id in the queue that still waits; ids of cancelled tasks may stand before it."""
+    def _head(self, queue: QueueName) -> Row | None:
+        """The waiting task at the head of the queue; ids of cancelled tasks may stand before it."""
         start = 0
         while entries := self._doorbell.ids(queue, start, _HEAD_PAGE):
-            waiting = {row["id"] for row in self._database.all("waiting_among", {"ids": entries})}
-            for task_id in entries:
-                if task_id in waiting:
-                    return task_id
+            if head := self._database.one("head_of_queue", {"ids": entries}):
+                return head
             start += _HEAD_PAGE
         return None

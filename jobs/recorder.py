@@ -1,7 +1,7 @@
 """Writes outcomes to PostgreSQL, those of a few milliseconds in one statement."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -9,6 +9,7 @@ import structlog
 
 from jobs.attempt import Outcome
 from jobs.errors import TaskError, Unavailable
+from jobs.ledger import Run
 from jobs.lifecycle import TRANSITIONS, Status
 from jobs.store.database import AsyncDatabase, DataError, Row
 
@@ -37,11 +38,16 @@ class Recorder:
         self._on_recorded = on_recorded
         self._waiting: list[Outcome] = []
         self._arrived = asyncio.Event()
+        self._draining = asyncio.Lock()
 
     def put(self, outcome: Outcome) -> None:
         """Have an outcome recorded soon."""
         self._waiting.append(outcome)
         self._arrived.set()
+
+    def waiting(self) -> set[Run]:
+        """The attempts whose outcomes are not recorded yet."""
+        return {(outcome.claim.id, outcome.claim.fence) for outcome in self._waiting}
 
     async def run(self) -> None:
         """Record whatever arrives, for ever."""
@@ -52,16 +58,36 @@ class Recorder:
 
     async def drain(self) -> None:
         """Record everything that waits; returns when it is stored, however long PostgreSQL is away."""
-        while self._waiting:
-            self._arrived.clear()
-            batch = self._waiting[:_MOST]
-            try:
-                await self._record(batch)
-            except Unavailable as error:
-                log.warning("cannot record outcomes, trying again", waiting=len(self._waiting), reason=str(error))
-                await asyncio.sleep(_PAUSE_SECONDS)
-            else:
-                del self._waiting[: len(batch)]
+        # The loop and the end of the worker may come here at the same time.
+        async with self._draining:
+            while self._waiting:
+                self._arrived.clear()
+                batch = self._waiting[:_MOST]
+                try:
+                    await self._record(batch)
+                except Unavailable as error:
+                    log.warning("cannot record outcomes, trying again", waiting=len(self._waiting), reason=str(error))
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                else:
+                    del self._waiting[: len(batch)]
+
+    async def hand_back(self, runs: Sequence[Run]) -> list[Row]:
+        """Let go of claims that no attempt was made for; returns what was recorded."""
+        nothing = [None] * len(runs)
+        return await self._database.all(
+            "record_outcomes",
+            {
+                "worker": self._worker,
+                "targets": _TARGETS,
+                "ids": [task_id for task_id, _ in runs],
+                "fences": [fence for _, fence in runs],
+                "statuses": [Status.PENDING.value] * len(runs),
+                "results": nothing,
+                "errors": nothing,
+                "usages": nothing,
+                "delays": nothing,
+            },
+        )
 
     async def _record(self, batch: list[Outcome]) -> None:
         try:

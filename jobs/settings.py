@@ -158,6 +158,8 @@ def load() -> Settings:
     Raises:
         SettingsError: one entry per wrong variable.
     """
+    # libpq asks the server for it: times come back in UTC, whatever zone the database is set to.
+    os.environ["PGTZ"] = "UTC"
     env: Any = Env(eager=False)
     env.read_env(".env", recurse=False)
     for name, parse in {"keys": _api_keys, "queues": _queues, "shares": _shares, "level": _log_level}.items():

@@ -10,9 +10,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -23,12 +23,13 @@ from rq.worker import BaseWorker
 
 from jobs import logs, settings
 from jobs.attempt import Claim, Outcome, failed, perform
+from jobs.beats import BEAT_SECONDS
 from jobs.daily_lives import KEEP_SECONDS, cache_key, cached
 from jobs.errors import SettingsError, TaskError, Unavailable
 from jobs.handlers import registry
 from jobs.handlers.context import Tools
 from jobs.intake import Intake
-from jobs.ledger import Ledger
+from jobs.ledger import Ledger, Run
 from jobs.lifecycle import Status, sources
 from jobs.priority import QUEUES
 from jobs.prompts import Prompts
@@ -41,15 +42,12 @@ from jobs.store.database import AsyncDatabase, Row
 
 log = structlog.get_logger(__name__)
 
-BEAT_SECONDS: Final = 2.0
-LEASE_SECONDS: Final = 8.0
-"""A worker that has not beaten for this long is given up for dead, and its tasks go to others."""
-
 _LEDGER_SECONDS = 0.1
 _BLOCK_SECONDS = 5.0
 _START_PAUSE_SECONDS = 0.5
 _REDIS_TTL = 20  # seconds without a beat after which RQ's tools no longer show the worker
 _HAND_BACK_SECONDS = 3.0  # of the grace period, kept for handing back and signing off
+_INTAKE_SECONDS = 2.0  # for an id that is just being taken
 
 
 class Running:
@@ -57,16 +55,26 @@ class Running:
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
-        self.dropped = False
-        self.verdict: Status | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.began = time.monotonic()
+        self.task: asyncio.Task[Outcome] | None = None
+        self._verdict: Status | None = None
+        self._dropped = False
 
     def drop(self, verdict: Status | None) -> None:
-        """Stop the attempt now and record `verdict`; None: the task is no longer ours, record nothing."""
-        self.dropped = True
-        self.verdict = verdict
+        """Stop the attempt now; its outcome is `verdict`, or none when the task is no longer ours."""
+        self._dropped = True
+        self._verdict = verdict
         if self.task:
             self.task.cancel()
+
+    def outcome(self) -> Outcome | None:
+        """What the ended attempt came to; None: nothing that may be recorded."""
+        assert self.task  # noqa: S101 - it has ended, so it was started
+        if not self.task.cancelled():
+            return self.task.result()
+        if not self._dropped:
+            return failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))
+        return None if self._verdict is None else Outcome(self.claim, self._verdict)
 
 
 class TaskWorker(BaseWorker):
@@ -87,8 +95,9 @@ class TaskWorker(BaseWorker):
         self._types = registry.load(configured.handler_modules)
         self._database = AsyncDatabase(configured.database_url, max_size=4)
         self._slots = SlotBudget(configured.worker_concurrency, configured.worker_queues, configured.queue_shares)
-        self._running: dict[int, Running] = {}
-        self._worker_id = 0
+        self._running: dict[Run, Running] = {}
+        self._strays: set[Run] = set()
+        self._worker_id: int | None = None
 
     def _set_ip_address(self, connection: Any) -> None:
         """Left for later: RQ asks Redis for it at once, when Redis may not be there yet."""
@@ -122,12 +131,13 @@ class TaskWorker(BaseWorker):
                 await self._doorbell.aclose()
 
     async def _until_ready(self) -> None:
-        """Register in PostgreSQL and Redis, however long that takes."""
+        """Register in Redis and PostgreSQL, however long that takes."""
         while not self._stopping.is_set():
             try:
+                if self.birth_date is None:
+                    super()._set_ip_address(self.connection)
+                    self.register_birth()
                 await self._register()
-                super()._set_ip_address(self.connection)
-                self.register_birth()
             except (RedisError, Unavailable) as error:
                 log.warning("waiting for the database and Redis", reason=str(error))
                 await asyncio.sleep(_START_PAUSE_SECONDS)
@@ -138,7 +148,13 @@ class TaskWorker(BaseWorker):
     async def _run_loops(self) -> None:
         background = [
             asyncio.create_task(loop)
-            for loop in (self._beat_loop(), self._ledger_loop(), self._command_loop(), self._recorder.run())
+            for loop in (
+                self._repeat(self._beat, BEAT_SECONDS),
+                self._repeat(self._beat_in_redis, BEAT_SECONDS),
+                self._repeat(self._ledger.flush, _LEDGER_SECONDS),
+                self._command_loop(),
+                self._recorder.run(),
+            )
         ]
         intake = asyncio.create_task(self._intake.run())
         stopping = asyncio.create_task(self._stopping.wait())
@@ -152,58 +168,52 @@ class TaskWorker(BaseWorker):
             for task in (*background, stopping):
                 task.cancel()
             await asyncio.gather(*background, stopping, return_exceptions=True)
-            await self._sign_off()
 
     async def _finish(self, intake: "asyncio.Task[None]") -> None:
-        """Take nothing new, let what runs come to its end, hand back the rest."""
-        deadline = time.monotonic() + self._settings.shutdown_grace_seconds - _HAND_BACK_SECONDS
+        """Take nothing new, let what runs come to its end, hand back the rest, sign off: all within the grace."""
+        grace = self._settings.shutdown_grace_seconds
+        deadline = time.monotonic() + grace
         log.info("worker stopping", worker=self.name, running=len(self._running))
         self._intake.stop()
-        await asyncio.wait({intake}, timeout=_BLOCK_SECONDS)
-        attempts = {running.task for running in self._running.values() if running.task}
-        if attempts:
-            await asyncio.wait(attempts, timeout=max(0.0, deadline - time.monotonic()))
+        await asyncio.wait({intake}, timeout=min(_INTAKE_SECONDS, grace / 4))
+        intake.cancel()
+        if attempts := self._attempts():
+            await asyncio.wait(attempts, timeout=max(0.0, deadline - _HAND_BACK_SECONDS - time.monotonic()))
         handed_back = list(self._running.values())
         for running in handed_back:
             running.drop(Status.PENDING)
-        if handed_back:
-            await asyncio.wait({running.task for running in handed_back if running.task}, timeout=1.0)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_HAND_BACK_SECONDS - 1.5):
+        with suppress(TimeoutError, Unavailable, RedisError, OSError):
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(0.5, deadline - time.monotonic())):
+                if attempts := self._attempts():
+                    await asyncio.wait(attempts, timeout=_HAND_BACK_SECONDS / 3)
                 await self._recorder.drain()
+                await self._database.all("sign_off", {"id": self._worker_id})
+                await self._ledger.flush()
+                await asyncio.to_thread(self.register_death)
         log.info("worker stopped", worker=self.name, handed_back=len(handed_back))
 
-    async def _sign_off(self) -> None:
-        with suppress(Unavailable):
-            await self._database.all("sign_off", {"id": self._worker_id})
-        with suppress(RedisError):
-            await self._ledger.flush()
-            self.register_death()
+    def _attempts(self) -> set["asyncio.Task[Outcome]"]:
+        return {running.task for running in self._running.values() if running.task}
 
     # One attempt
 
     def _start(self, claim: Claim) -> None:
-        running = self._running[claim.id] = Running(claim)
+        run = (claim.id, claim.fence)
+        running = self._running[run] = Running(claim)
         self._slots.occupy(claim.queue)
-        self._ledger.started((claim.id, claim.fence), claim.queue, claim.timeout_seconds)
-        running.task = asyncio.create_task(self._attempt(running))
+        self._ledger.started(run, claim.queue, claim.timeout_seconds)
+        running.task = asyncio.create_task(perform(claim, self._types, self._tools))
+        # A callback, because a task that is cancelled before its first step runs no code of its own.
+        running.task.add_done_callback(lambda _: self._ended(running))
 
-    async def _attempt(self, running: Running) -> None:
-        claim = running.claim
-        began = time.monotonic()
-        outcome: Outcome | None
-        try:
-            outcome = await perform(claim, self._types, self._tools)
-        except asyncio.CancelledError:
-            if not running.dropped:
-                outcome = failed(claim, TaskError("handler_error", "The handler cancelled itself."))
-            else:
-                outcome = None if running.verdict is None else Outcome(claim, running.verdict)
-        seconds = time.monotonic() - began
-        del self._running[claim.id]
+    def _ended(self, running: Running) -> None:
+        claim, outcome = running.claim, running.outcome()
+        run = (claim.id, claim.fence)
+        seconds = time.monotonic() - running.began
+        del self._running[run]
         self._slots.release(claim.queue)
         self._intake.slot_freed()
-        self._ledger.ended((claim.id, claim.fence), outcome.status if outcome else None, seconds)
+        self._ledger.ended(run, outcome.status if outcome else None, seconds)
         if outcome:
             self._recorder.put(outcome)
         log.info(
@@ -221,9 +231,9 @@ class TaskWorker(BaseWorker):
             elif row["status"] == Status.PENDING:
                 self._ledger.back(row["id"], row["queue"])
 
-    def _cancel(self, task_ids: list[int]) -> None:
-        for task_id in task_ids:
-            if running := self._running.get(task_id):
+    def _cancel(self, task_ids: Collection[int]) -> None:
+        for running in list(self._running.values()):
+            if running.claim.id in task_ids:
                 running.drop(Status.CANCELLED)
 
     # Beats
@@ -238,23 +248,40 @@ class TaskWorker(BaseWorker):
         )  # fmt: skip
         self._worker_id = self._intake.worker_id = rows[0]["id"]
 
-    async def _beat_loop(self) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
+        """A step again and again; what is away for a while does not end it, nor hold up the other loops."""
+        was_away = False
         while True:
             try:
-                await self._beat()
+                await step()
+                was_away = False
             except (RedisError, Unavailable, OSError) as error:
-                log.warning("cannot beat", worker=self.name, reason=str(error))
-            await asyncio.sleep(BEAT_SECONDS)
+                if not was_away:
+                    log.warning("interrupted", worker=self.name, step=step.__name__, reason=str(error))
+                was_away = True
+            await asyncio.sleep(seconds)
 
     async def _beat(self) -> None:
         me = {"id": self._worker_id, "running": len(self._running)}
         if not await self._database.all("beat", me):
             log.error("given up for dead: dropping all tasks", worker=self.name, running=len(self._running))
-            for running in self._running.values():
+            for running in list(self._running.values()):
                 running.drop(None)
             await self._register()
-        self._cancel([row["id"] for row in await self._database.all("cancel_wishes", me)])
-        await self._beat_in_redis()
+            return
+        held = await self._database.all("held_by_worker", me)
+        self._cancel({row["id"] for row in held if row["is_to_be_cancelled"]})
+        await self._return_strays({(row["id"], row["fence"]) for row in held})
+
+    async def _return_strays(self, held: set[Run]) -> None:
+        """Hand back tasks that are ours by the database's account only: a claim whose answer was lost."""
+        unknown = held - self._running.keys() - self._recorder.waiting()
+        # Seen twice in a row: not just on their way here.
+        strays = sorted(unknown & self._strays)
+        self._strays = unknown
+        if strays:
+            log.warning("handing back tasks that nobody here works on", tasks=len(strays))
+            self._recorded(await self._recorder.hand_back(strays), {})
 
     async def _beat_in_redis(self) -> None:
         pipeline: Any = self._doorbell.client.pipeline(transaction=False)
@@ -271,12 +298,6 @@ class TaskWorker(BaseWorker):
             self._ledger.show_again()
         if self._intake.suspended:
             await self._doorbell.client.hset(self.key, "state", "suspended")
-
-    async def _ledger_loop(self) -> None:
-        while True:
-            with suppress(RedisError, OSError):
-                await self._ledger.flush()
-            await asyncio.sleep(_LEDGER_SECONDS)
 
     # Commands, ours and RQ's, from RQ's channel for this worker
 
@@ -315,8 +336,8 @@ class TaskWorker(BaseWorker):
 def main() -> int:
     """Start a worker as the settings say."""
     configured = settings.load_or_exit()
-    logs.configure(configured, "worker")
     try:
+        logs.configure(configured, "worker", catalog.keys(configured))
         worker = TaskWorker(configured)
         # What is loaded by now stays; looking through it again and again cost 15% of the worker's time.
         gc.collect()

@@ -13,6 +13,7 @@ from uuid import uuid4
 import structlog
 
 from jobs import logs, settings
+from jobs.beats import BEAT_SECONDS
 from jobs.errors import SettingsError, Unavailable
 from jobs.handlers import registry
 from jobs.queues import Doorbell, RedisError, connect
@@ -20,7 +21,6 @@ from jobs.reconcile import Reconciler
 from jobs.settings import Settings
 from jobs.store.database import Database
 from jobs.submit import Submitter
-from jobs.worker import BEAT_SECONDS
 from scheduler.clock import Clock
 from scheduler.firing import Firer
 from scheduler.schedules import Schedules, carry
@@ -76,6 +76,7 @@ class Process:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SECONDS
             self._beat()
+            self._reconciler.watch_workers()
         try:
             acting = self._clock.acquire_lock()
             if acting:

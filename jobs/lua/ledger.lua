@@ -15,6 +15,10 @@ for _, run in ipairs(doc.started) do
   redis.call('SADD', executions, pair)
 end
 
+for _, queue in ipairs({'high', 'default', 'low'}) do
+  redis.call('ZREMRANGEBYSCORE', 'rq:wip:' .. queue, '-inf', doc.time)
+end
+
 for _, run in ipairs(doc.ended) do
   local id, execution, queue, outcome = run[1], run[2], run[3], run[4]
   local pair = id .. ':' .. execution

@@ -1,6 +1,7 @@
 """Which provider answers for which model: LLM_BASE_URL, PROVIDERS_FILE, or the offline one."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,7 @@ def build(settings: Settings) -> Catalog:
     """
     by_model: dict[str, Provider] = {}
     for name, endpoint in (read_file(settings.providers_file) if settings.providers_file else {}).items():
-        key = endpoint.get("api_key") or provider_secret(endpoint.get("api_key_env", ""))
-        provider = OpenAIProvider(name, endpoint["base_url"], key)
+        provider = OpenAIProvider(name, endpoint["base_url"], _key_of(endpoint))
         by_model |= dict.fromkeys(endpoint["models"], provider)
     default: Provider | None = None
     if settings.llm_base_url:
@@ -68,6 +68,16 @@ def build(settings: Settings) -> Catalog:
     elif not by_model:
         default = OfflineProvider()
     return Catalog(by_model, default)
+
+
+def keys(settings: Settings) -> list[str]:
+    """The keys in PROVIDERS_FILE, for redaction; raises like `build`."""
+    endpoints = read_file(settings.providers_file) if settings.providers_file else {}
+    return [key for endpoint in endpoints.values() if (key := _key_of(endpoint))]
+
+
+def _key_of(endpoint: Mapping[str, Any]) -> str | None:
+    return endpoint.get("api_key") or provider_secret(endpoint.get("api_key_env", ""))
 
 
 def read_file(path: Path) -> dict[str, dict[str, Any]]:

@@ -19,8 +19,8 @@ from httpx_aiohttp import AiohttpTransport
 from jobs.errors import AttemptError, TaskError
 from jobs.providers.base import ChatAnswer, ChatRequest, OnText
 
-# Seconds. The read limit is only for a silent connection: the task's own time limit is the real one.
-TIMEOUTS: Final = httpx.Timeout(connect=10, read=600, write=30, pool=30)
+# Seconds. A model may think for as long as its task may take: the read limit is the longest time limit of a task.
+TIMEOUTS: Final = httpx.Timeout(connect=10, read=86_400, write=30, pool=30)
 # 0 is aiohttp's word for no limit: the worker's slots bound the calls, not a pool.
 _LIMITS: Final = httpx.Limits(max_connections=0, keepalive_expiry=30)
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
@@ -88,9 +88,11 @@ class OpenAIProvider:
 
     def _refusal(self, response: httpx.Response, content: bytes) -> TaskError:
         status = response.status_code
-        message = f"{self.name} answered {status}{_said(content)}"
+        said = _said(content)
         if self._api_key:
-            message = message.replace(self._api_key, "[redacted]")
+            # Before it is cut, or a part of the key could stay.
+            said = said.replace(self._api_key, "[redacted]")
+        message = f"{self.name} answered {status}{said[:_MESSAGE_CHARS]}"
         return TaskError(
             code="rate_limited" if status == httpx.codes.TOO_MANY_REQUESTS else "provider_error",
             message=message,
@@ -145,7 +147,7 @@ def _said(content: bytes) -> str:
         message = orjson.loads(content)["error"]["message"]
     except (ValueError, LookupError, TypeError):
         return ""
-    return f": {message[:_MESSAGE_CHARS]}" if isinstance(message, str) else ""
+    return f": {message}" if isinstance(message, str) else ""
 
 
 def _invalid(why: str) -> AttemptError:

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: a pool for threads (web, scheduler) and one for the worker's event loop."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, LiteralString
@@ -7,6 +8,7 @@ from typing import Any, LiteralString
 import orjson
 import psycopg
 import psycopg.conninfo
+import psycopg.errors
 import psycopg.types.json
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
@@ -31,7 +33,16 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-_UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+_UNAVAILABLE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,  # as on a server that became read-only
+    psycopg.errors.UndefinedTable,  # not migrated yet
+    PoolTimeout,
+)
+# How long an event loop waits for one transaction; threads rely on what the operating system notices.
+_PATIENCE_SECONDS = 15.0
+_RECONNECT_SECONDS = 3.0  # after an outage; the pool's own pauses grow as long as the outage was
 _POOL_WAIT_SECONDS = 1.5
 
 
@@ -83,6 +94,7 @@ class Database:
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = ConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
+            reconnect_timeout=_RECONNECT_SECONDS,
             connection_class=psycopg.Connection[Row], name="pressroom",
         )  # fmt: skip
 
@@ -132,6 +144,7 @@ class AsyncDatabase:
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = AsyncConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
+            reconnect_timeout=_RECONNECT_SECONDS,
             connection_class=psycopg.AsyncConnection[Row], name="pressroom",
         )  # fmt: skip
 
@@ -153,7 +166,9 @@ class AsyncDatabase:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A transaction: committed at the end of the block, rolled back when it raises."""
         try:
-            async with self._pool.connection() as connection:
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._pool.connection() as connection:
                 yield AsyncSession(connection)
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {_PATIENCE_SECONDS:g} s") from error
         except _UNAVAILABLE as error:
             raise Unavailable(_reason(error)) from error

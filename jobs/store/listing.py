@@ -163,10 +163,12 @@ def _make_cursor(sort: str, row: Row) -> str:
 def _read_cursor(cursor: str, sort: str) -> tuple[Any, int]:
     try:
         made_for, value, last_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if made_for != sort or not isinstance(last_id, int):
+        if made_for != sort or type(last_id) is not int:
             raise BadCursor
         if sort.removeprefix("-") in ("created_at", "scheduled_for"):
             return datetime.fromisoformat(value), last_id
-        return int(value), last_id
-    except (ValueError, TypeError, binascii.Error) as error:
+        if type(value) is not int:
+            raise BadCursor
+        return value, last_id
+    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
         raise BadCursor("Not a cursor of this list and order.") from error

@@ -20,7 +20,9 @@ def complete(database: Database, *ids: int, result: dict[str, Any] | None = None
     """Claim tasks and record their completion, with what belongs into the same transaction."""
     article = result or {"title": "题目", "body": "正文", "summary": "s", "category": "tech", "topic": "AI"}
     claimable = sources(Status.PROCESSING, CLAIMABLE)
-    claims = database.all("claim_tasks", {"ids": list(ids), "sources": claimable, "worker_id": 1, "worker": "w"})
+    facts = {"kind": "worker", "name": "w", "host": "h", "pid": 1, "queues": ["low"], "capacity": 9}
+    worker = database.all("register_worker", facts)[0]["id"]
+    claims = database.all("claim_tasks", {"ids": list(ids), "sources": claimable, "worker_id": worker, "worker": "w"})
     assert len(claims) == len(ids)
     with database.transaction() as session:
         session.all(

@@ -1,5 +1,6 @@
 """The reconciler puts right what dead workers and a forgetful Redis leave behind."""
 
+import json
 import time
 from typing import Any
 
@@ -7,12 +8,12 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from jobs.errors import Unavailable
-from jobs.lifecycle import CLAIMABLE, Status, sources
+from jobs.beats import LEASE_SECONDS
+from jobs.errors import TaskError
+from jobs.lifecycle import CLAIMABLE, TRANSITIONS, Status, sources
 from jobs.queues import Doorbell
 from jobs.reconcile import Reconciler, Report
 from jobs.store.database import Database
-from jobs.worker import LEASE_SECONDS
 from scheduler.clock import Clock
 from tests.support.waiting import wait_until
 
@@ -24,7 +25,8 @@ class World:
         self.client = client
         self.database = database
         self.redis = raw
-        self.reconciler = Reconciler(database, bell)
+        self.now = 100.0
+        self.reconciler = Reconciler(database, bell, clock=lambda: self.now)
 
     def submit(self, **fields: Any) -> int:
         return int(self.client.post("/api/v1/tasks", json={"prompt": "p", "model": "m", **fields}).get_json()["id"])
@@ -56,12 +58,30 @@ class World:
             s=seconds,
         )
 
-    def stop_beating(self, worker_id: int) -> None:
-        self.run(
-            "UPDATE workers SET last_heartbeat = now() - make_interval(secs => %(s)s) WHERE id = %(id)s",
-            s=LEASE_SECONDS + 1,
-            id=worker_id,
-        )
+    def watch(self, *beating: int) -> Report:
+        """Watch for a whole lease, in which only `beating` workers beat."""
+        self.reconciler.watch_workers()
+        self.now += LEASE_SECONDS
+        for worker_id in beating:
+            assert self.database.all("beat", {"id": worker_id, "running": 0})
+        return self.reconciler.watch_workers()
+
+    def record(self, *outcomes: tuple[int, int, str]) -> list[Any]:
+        """What a worker's recorder does with (id, fence, status)."""
+        ids, fences, statuses = (list(column) for column in zip(*outcomes, strict=True))
+        error = json.dumps(TaskError("provider_error", "no", retryable=True).as_json())
+        facts = {
+            "worker": "w",
+            "targets": sorted(TRANSITIONS[Status.PROCESSING]),
+            "ids": ids,
+            "fences": fences,
+            "statuses": statuses,
+            "results": [json.dumps({"fence": fence}) if s == "COMPLETED" else None for _, fence, s in outcomes],
+            "errors": [error if s in ("RETRYING", "FAILED") else None for s in statuses],
+            "usages": [None] * len(ids),
+            "delays": [600 if s == "RETRYING" else None for s in statuses],
+        }
+        return self.database.all("record_outcomes", facts)
 
     def queued(self, queue: str = "default") -> list[int]:
         return [int(entry) for entry in self.redis.lrange(f"rq:queue:{queue}", 0, -1)]
@@ -84,20 +104,18 @@ class TestLostWorkers:
     def test_their_tasks_wait_again_with_the_attempt_counted(self, world: World) -> None:
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
-        world.stop_beating(worker)
-        assert world.reconciler.run_once().recovered == 1
+        assert world.watch().recovered == 1
         task = world.task(task_id)
         assert (task["status"], task["attempt"]) == ("PENDING", 1)
         assert world.queued() == [task_id]
         event = world.client.get(f"/api/v1/tasks/{task_id}/events").get_json()[-1]
         assert (event["from_status"], event["to_status"], event["worker"]) == ("PROCESSING", "PENDING", "w")
-        assert event["detail"]["reason"] == "worker_lost"
+        assert event["detail"] == {"reason": "worker_lost"}
 
     def test_a_task_whose_attempts_are_used_up_fails_as_worker_lost(self, world: World) -> None:
         worker, task_id = world.worker(), world.submit(max_retries=0)
         world.claim(worker, task_id)
-        world.stop_beating(worker)
-        assert world.reconciler.run_once().lost == 1
+        assert world.watch().lost == 1
         task = world.task(task_id)
         assert (task["status"], task["error"]["code"]) == ("FAILED", "worker_lost")
         assert task["completed_at"]
@@ -106,8 +124,7 @@ class TestLostWorkers:
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
         world.client.post(f"/api/v1/tasks/{task_id}/cancel")
-        world.stop_beating(worker)
-        world.reconciler.run_once()
+        world.watch()
         assert world.task(task_id)["status"] == "CANCELLED"
 
     def test_the_dead_are_told_apart_from_the_living(self, world: World) -> None:
@@ -115,31 +132,80 @@ class TestLostWorkers:
         of_dead, of_living = world.submit(), world.submit()
         world.claim(dead, of_dead)
         world.claim(living, of_living)
-        world.stop_beating(dead)
-        world.reconciler.run_once()
+        world.watch(living)
+        assert world.task(of_dead)["status"] == "PENDING"
         assert world.task(of_living)["status"] == "PROCESSING"
         assert not world.database.all("beat", {"id": dead, "running": 1}), "the dead must learn that they are"
         assert world.database.all("beat", {"id": living, "running": 1})
 
-    def test_after_an_outage_of_the_database_workers_get_time_to_beat(
-        self, world: World, doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        now = 100.0
-        reconciler = Reconciler(world.database, doorbell, clock=lambda: now)
+    def test_the_dead_claim_nothing_more(self, world: World) -> None:
+        dead, task_id = world.worker(), world.submit()
+        world.watch()
+        facts = {"ids": [task_id], "sources": sources(Status.PROCESSING, CLAIMABLE), "worker_id": dead, "worker": "w"}
+        assert world.database.all("claim_tasks", facts) == []
+        assert world.task(task_id)["attempt"] == 0
+
+    def test_a_beat_counts_whatever_the_clocks_say(self, world: World) -> None:
+        """After an outage of PostgreSQL, or with a clock that jumped, all beats are old: nobody is dead yet."""
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
-        world.stop_beating(worker)
-        with monkeypatch.context() as outage:
+        world.run("UPDATE workers SET last_heartbeat = now() - interval '1 hour'")
+        world.reconciler.watch_workers()
+        assert world.task(task_id)["status"] == "PROCESSING"
+        world.now += LEASE_SECONDS - 0.1
+        world.reconciler.watch_workers()
+        assert world.task(task_id)["status"] == "PROCESSING"
 
-            def away(*_: Any) -> None:
-                raise Unavailable("away")
+    def test_tasks_of_a_worker_that_signed_off_are_recovered_at_once(self, world: World) -> None:
+        worker, task_id = world.worker(), world.submit()
+        world.claim(worker, task_id)
+        world.database.all("sign_off", {"id": worker})
+        assert world.reconciler.watch_workers().recovered == 1
 
-            outage.setattr(Database, "transaction", away)
-            with pytest.raises(Unavailable):
-                reconciler.run_once()
-        assert reconciler.run_once().recovered == 0
-        now += LEASE_SECONDS
-        assert reconciler.run_once().recovered == 1
+    def test_rqs_tools_no_longer_show_the_dead(self, world: World) -> None:
+        world.worker()
+        world.redis.sadd("rq:workers", "rq:worker:w")
+        world.redis.sadd("rq:workers:default", "rq:worker:w")
+        world.redis.sadd("rq:worker:w:executions", "7:1")
+        world.redis.zadd("rq:wip:default", {"7:1": 9e9})
+        world.watch()
+        assert [key for key in world.redis.scan_iter("*") if "queue" not in key and "job" not in key] == []
+
+
+class TestOutcomes:
+    """Only the attempt that owns its task records what it came to."""
+
+    def test_a_stale_attempt_loses_also_beside_the_newer_one(self, world: World) -> None:
+        worker, task_id = world.worker(), world.submit()
+        world.claim(worker, task_id)
+        world.record((task_id, 1, "PENDING"))
+        world.claim(worker, task_id)
+        recorded = world.record((task_id, 1, "COMPLETED"), (task_id, 2, "COMPLETED"))
+        assert [row["id"] for row in recorded] == [task_id]
+        assert world.task(task_id)["result"] == {"fence": 2}
+
+    @pytest.mark.parametrize("status", ["RETRYING", "PENDING", "FAILED"])
+    def test_a_task_to_be_cancelled_does_not_wait_again(self, status: str, world: World) -> None:
+        worker, task_id = world.worker(), world.submit()
+        world.claim(worker, task_id)
+        world.client.post(f"/api/v1/tasks/{task_id}/cancel")
+        world.record((task_id, 1, status))
+        task = world.task(task_id)
+        assert task["status"] == "CANCELLED"
+        assert task["completed_at"]
+
+    def test_an_answer_that_came_before_the_cancel_is_kept(self, world: World) -> None:
+        worker, task_id = world.worker(), world.submit()
+        world.claim(worker, task_id)
+        world.client.post(f"/api/v1/tasks/{task_id}/cancel")
+        world.record((task_id, 1, "COMPLETED"))
+        assert world.task(task_id)["status"] == "COMPLETED"
+
+    def test_handing_back_spends_no_attempt(self, world: World) -> None:
+        worker, task_id = world.worker(), world.submit()
+        world.claim(worker, task_id)
+        world.record((task_id, 1, "PENDING"))
+        assert (world.task(task_id)["status"], world.task(task_id)["attempt"]) == ("PENDING", 0)
 
 
 class TestForgetfulRedis:
@@ -174,6 +240,23 @@ class TestForgetfulRedis:
         world.redis.lpop("rq:queue:default")
         assert world.reconciler.run_once().unheard == 1
         assert world.queued()[-2:] == [waiting, lost]
+
+    def test_an_entry_lost_out_of_a_batch_is_announced_before_the_batch_has_drained(self, world: World) -> None:
+        world.client.post("/api/v1/tasks/batch", json={"tasks": [{"prompt": "p", "model": "m"}] * 20})
+        world.later(10)
+        lost = [int(entry) for entry in world.redis.lpop("rq:queue:default", 2) or []]
+        assert world.reconciler.run_once().unheard == 2
+        assert world.queued()[-2:] == lost
+
+    def test_a_task_that_went_to_the_end_again_does_not_make_the_others_look_lost(self, world: World) -> None:
+        first = world.submit()
+        for _ in range(20):
+            world.submit()
+        world.later(10)
+        world.client.post(f"/api/v1/tasks/{first}/cancel")
+        world.client.post(f"/api/v1/tasks/{first}/retry")
+        assert world.reconciler.run_once().unheard == 0
+        assert len(world.queued()) == 22
 
     def test_many_are_announced_in_chunks(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("jobs.reconcile._LIMIT", 7)

@@ -164,6 +164,11 @@ def test_another_content_type_is_told_so(client: FlaskClient) -> None:
     assert "application/json" in answer.get_json()["message"]
 
 
+@pytest.mark.parametrize(("body", "status"), [(b'{"prompt": "p", "model": "m"}', 201), (b"not json", 400)])
+def test_a_body_without_a_content_type_is_read_as_json(body: bytes, status: int, client: FlaskClient) -> None:
+    assert client.post("/api/v1/tasks", data=body).status_code == status
+
+
 def test_a_huge_body_gets_413(client: FlaskClient) -> None:
     answer = client.post("/api/v1/tasks", data=b"x" * (64 * 1024 * 1024 + 1), content_type="application/json")
     assert answer.status_code == 413

@@ -116,6 +116,8 @@ class TestList:
             ({"skip": "x"}, "skip"),
             ({"cursor": "nonsense"}, "cursor"),
             ({"cursor": "WyItaWQiLCJ4IiwieSJd"}, "cursor"),
+            ({"cursor": "WyItaWQiLDEsdHJ1ZV0"}, "cursor"),
+            ({"cursor": "WyItaWQiLDFlMzAwLDFd"}, "cursor"),
             ({"cursor": "WzEsMiwzXQ", "skip": "1"}, "skip"),
             ({"task_type": "a\x00b"}, "task_type"),
             ({"colour": "red"}, "colour"),

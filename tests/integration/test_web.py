@@ -55,6 +55,17 @@ def test_request_ids_come_back_and_are_made_where_missing(client: FlaskClient) -
     assert odd != "x" * 500
 
 
+def test_times_are_utc_whatever_the_databases_zone(configured: Settings, database: Database) -> None:
+    with database.transaction() as session:
+        name = configured.database_url.rpartition("/")[2]
+        session.run(f'ALTER DATABASE "{name}" SET timezone = "Asia/Shanghai"')
+    app = create_app(configured)
+    task = app.test_client().post("/api/v1/tasks", json=TASK).get_json()
+    assert task["created_at"].endswith("Z")
+    with app.app_context():
+        services.get().database.close()
+
+
 def test_liveness_touches_nothing(configured: Settings) -> None:
     away = replace(configured, database_url="postgresql://127.0.0.1:1/x", redis_url="redis://127.0.0.1:1/0")
     app = create_app(away)
@@ -95,6 +106,27 @@ def test_readiness_needs_a_scheduler_and_counts_workers(client: FlaskClient, dat
     workers = client.get("/health/workers").get_json()
     assert (workers["status"], workers["active_tasks"], len(workers["workers"])) == ("healthy", 0, 2)
     assert set(workers["workers"][0]) == {"name", "host", "queues", "running", "capacity", "last_heartbeat"}
+
+
+class TestOtherSites:
+    """While the service is open, a browser must not be led to use it for somebody else's page."""
+
+    @pytest.mark.parametrize(
+        "headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+    )
+    def test_pages_of_other_sites_change_nothing(self, headers: dict[str, str], client: FlaskClient) -> None:
+        task = client.post("/api/v1/tasks", json=TASK).get_json()
+        assert client.post(f"/api/v1/tasks/{task['id']}/cancel", headers=headers).status_code == 403
+        assert client.post("/api/v1/tasks", json=TASK, headers=headers).status_code == 403
+        own = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+        assert client.post(f"/api/v1/tasks/{task['id']}/cancel", headers=own).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("host", "status"),
+        [("evil.example", 403), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("localhost:8000", 200)],
+    )
+    def test_a_name_that_was_made_to_point_here_is_refused(self, host: str, status: int, client: FlaskClient) -> None:
+        assert client.get("/api/v1/tasks", headers={"Host": host}).status_code == status
 
 
 class TestKeys:
@@ -203,6 +235,28 @@ class TestDashboard:
         client.post("/api/v1/tasks", json=TASK)
         assert getattr(client, method)(path).status_code == 405
         assert redis_client.llen("rq:queue:default") == 1
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/rq/0/view/job/999",
+            "/rq/0/data/job/999.json",
+            "/rq/5/",
+            "/rq/0/data/jobs/default/nonsense/8/asc/1.json",
+            "/rq/0/data/jobs/default/queued/0/asc/1.json",
+            "/rq/0/data/jobs/default/queued/x/asc/1.json",
+        ],
+    )
+    def test_what_it_does_not_find_is_404(self, path: str, client: FlaskClient) -> None:
+        assert client.get(path).status_code == 404
+
+    def test_its_requeue_button_is_an_explicit_retry(self, client: FlaskClient) -> None:
+        task = client.post("/api/v1/tasks", json=TASK).get_json()
+        assert client.post(f"/rq/job/{task['id']}/requeue").status_code == 409
+        client.post(f"/api/v1/tasks/{task['id']}/cancel")
+        assert client.post(f"/rq/job/{task['id']}/requeue").status_code == 200
+        assert client.get(f"/api/v1/tasks/{task['id']}").get_json()["status"] == "PENDING"
+        assert client.post("/rq/job/abc/requeue").status_code == 404
 
     def test_pickles_in_redis_are_not_read(self, client: FlaskClient) -> None:
         class Bomb:

@@ -89,6 +89,11 @@ def test_the_key_is_never_in_a_message() -> None:
     assert KEY not in error.message
 
 
+def test_nor_is_a_part_of_it_when_a_long_message_is_cut() -> None:
+    said = "x" * 290 + KEY
+    assert KEY[:8] not in error_of(lambda _: httpx.Response(401, json={"error": {"message": said}})).message
+
+
 def failing(error: Exception, cause: Exception | None = None) -> Handle:
     def handle(_: httpx.Request) -> httpx.Response:
         raise error from cause

@@ -2,10 +2,12 @@
 -- the order of their ids (so that two of them never wait for each other), and writes the event rows.
 
 -- name: claim_tasks
--- PENDING | RETRYING -> PROCESSING, for those of the ids that may start now. An attempt counts from here.
+-- PENDING | RETRYING -> PROCESSING, for those of the ids that may start now, unless the worker was given up
+-- for dead. An attempt counts from here.
 WITH chosen AS (
     SELECT id, status FROM tasks
     WHERE id = ANY (%(ids)s) AND status = ANY (%(sources)s) AND (due_at IS NULL OR due_at <= now())
+      AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND stopped_at IS NULL)
     ORDER BY id FOR UPDATE
 ), claimed AS (
     UPDATE tasks AS t
@@ -22,14 +24,18 @@ SELECT * FROM claimed
 
 -- name: record_outcomes
 -- PROCESSING -> what each attempt came to, if it still owns its task (the fence tells). An attempt that
--- is handed back (PENDING) is not counted. Returns the tasks recorded, with the moment retries are due.
+-- is handed back (PENDING) is not counted. A task that somebody asked to cancel does not wait again: it is
+-- cancelled, unless it was completed first. Returns the tasks recorded, with the moment retries are due.
 WITH outcome AS (
     SELECT * FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(statuses)s::text[], %(results)s::jsonb[],
                          %(errors)s::jsonb[], %(usages)s::jsonb[], %(delays)s::float8[])
         AS o (id, fence, status, result, error, usage, delay)
 ), owned AS (
-    SELECT t.id FROM tasks AS t JOIN outcome AS o ON o.id = t.id
-    WHERE t.status = 'PROCESSING' AND t.fence = o.fence AND o.status = ANY (%(targets)s)
+    SELECT t.id, o.result, o.error, o.usage, o.delay,
+           CASE WHEN t.cancel_requested_at IS NOT NULL AND o.status <> 'COMPLETED' THEN 'CANCELLED' ELSE o.status END
+               AS status
+    FROM tasks AS t JOIN outcome AS o ON o.id = t.id AND o.fence = t.fence
+    WHERE t.status = 'PROCESSING' AND o.status = ANY (%(targets)s)
     ORDER BY t.id FOR UPDATE OF t
 ), recorded AS (
     UPDATE tasks AS t
@@ -37,17 +43,16 @@ WITH outcome AS (
         progress = CASE WHEN o.status = 'COMPLETED' THEN 100 ELSE t.progress END,
         attempt = CASE WHEN o.status = 'PENDING' THEN t.attempt - 1 ELSE t.attempt END,
         worker_id = NULL,
-        due_at = now() + o.delay * interval '1 second',
+        due_at = CASE WHEN o.status = 'RETRYING' THEN now() + o.delay * interval '1 second' END,
         announced_at = CASE WHEN o.status = 'PENDING' THEN t.announced_at END,
         completed_at = CASE WHEN o.status IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END,
         updated_at = now()
-    FROM outcome AS o, owned
-    WHERE t.id = owned.id AND t.id = o.id
+    FROM owned AS o WHERE t.id = o.id
     RETURNING t.id, t.status, t.attempt, t.queue, t.due_at, o.error, o.delay
 ), logged AS (
     INSERT INTO task_events (task_id, from_status, to_status, attempt, worker, detail)
     SELECT id, 'PROCESSING', status, attempt, %(worker)s,
-           CASE WHEN status = 'PENDING' THEN jsonb_build_object('reason', 'handed back by a stopping worker')
+           CASE WHEN status = 'PENDING' THEN jsonb_build_object('reason', 'handed back')
                 WHEN error IS NOT NULL THEN jsonb_strip_nulls(jsonb_build_object('error', error, 'delay', delay))
            END
     FROM recorded

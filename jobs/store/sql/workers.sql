@@ -7,12 +7,16 @@ VALUES (%(kind)s, %(name)s, %(host)s, %(pid)s, %(queues)s, %(capacity)s) RETURNI
 UPDATE workers SET last_heartbeat = now(), running = %(running)s
 WHERE id = %(id)s AND stopped_at IS NULL RETURNING id
 
--- name: cancel_wishes
--- Tasks of this worker that somebody asked to cancel, in case the signal was lost.
-SELECT id FROM tasks WHERE worker_id = %(id)s AND status = 'PROCESSING' AND cancel_requested_at IS NOT NULL
+-- name: held_by_worker
+-- What this worker holds by the database's account, and what of it somebody asked to cancel.
+SELECT id, fence, cancel_requested_at IS NOT NULL AS is_to_be_cancelled FROM tasks
+WHERE worker_id = %(id)s AND status = 'PROCESSING'
 
 -- name: sign_off
 UPDATE workers SET stopped_at = now(), running = 0 WHERE id = %(id)s AND stopped_at IS NULL
+
+-- name: heartbeats
+SELECT id, last_heartbeat FROM workers WHERE stopped_at IS NULL
 
 -- name: alive
 SELECT kind, name, host, pid, queues, running, capacity, started_at, last_heartbeat FROM workers

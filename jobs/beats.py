@@ -1,0 +1,8 @@
+"""How often processes beat, and for how long a silent one is still believed in. Pure."""
+
+from typing import Final
+
+BEAT_SECONDS: Final = 2.0
+
+LEASE_SECONDS: Final = 8.0
+"""A worker that has not beaten for this long is given up for dead, and its tasks go to others."""
