@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -22,10 +22,11 @@ from rq.command import parse_payload
 from rq.worker import BaseWorker
 
 from jobs import logs, settings
-from jobs.attempt import Claim, Outcome, failed, perform
+from jobs.attempt import perform
 from jobs.beats import BEAT_SECONDS
 from jobs.daily_lives import KEEP_SECONDS, cache_key, cached
-from jobs.errors import SettingsError, TaskError, Unavailable
+from jobs.errors import SettingsError, Unavailable
+from jobs.flight import Flight
 from jobs.handlers import registry
 from jobs.handlers.context import Tools
 from jobs.intake import Intake
@@ -50,33 +51,6 @@ _HAND_BACK_SECONDS = 3.0  # of the grace period, kept for handing back and signi
 _INTAKE_SECONDS = 2.0  # for an id that is just being taken
 
 
-class Running:
-    """A task in flight."""
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self.began = time.monotonic()
-        self.task: asyncio.Task[Outcome] | None = None
-        self._verdict: Status | None = None
-        self._dropped = False
-
-    def drop(self, verdict: Status | None) -> None:
-        """Stop the attempt now; its outcome is `verdict`, or none when the task is no longer ours."""
-        self._dropped = True
-        self._verdict = verdict
-        if self.task:
-            self.task.cancel()
-
-    def outcome(self) -> Outcome | None:
-        """What the ended attempt came to; None: nothing that may be recorded."""
-        assert self.task  # noqa: S101 - it has ended, so it was started
-        if not self.task.cancelled():
-            return self.task.result()
-        if not self._dropped:
-            return failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))
-        return None if self._verdict is None else Outcome(self.claim, self._verdict)
-
-
 class TaskWorker(BaseWorker):
     """One worker process."""
 
@@ -95,7 +69,6 @@ class TaskWorker(BaseWorker):
         self._types = registry.load(configured.handler_modules)
         self._database = AsyncDatabase(configured.database_url, max_size=4)
         self._slots = SlotBudget(configured.worker_concurrency, configured.worker_queues, configured.queue_shares)
-        self._running: dict[Run, Running] = {}
         self._strays: set[Run] = set()
         self._worker_id: int | None = None
 
@@ -120,7 +93,11 @@ class TaskWorker(BaseWorker):
         on_completion = {kind.name: kind.on_completion for kind in self._types.values() if kind.on_completion}
         self._recorder = Recorder(self._database, self.name, on_completion, self._recorded)
         self._tools = Tools(self._settings, self._database, self._providers, Prompts(self._settings.prompts_dir))
-        self._intake = Intake(self._database, self._doorbell, self._slots, self.name, self._start)
+        self._flight = Flight(
+            self._slots, self._ledger, self._recorder, lambda claim: perform(claim, self._types, self._tools)
+        )
+        self._intake = Intake(self._database, self._doorbell, self._slots, self.name, self._flight.start)
+        self._flight.on_landing = self._intake.slot_freed
         async with self._database.opened():
             try:
                 await self._until_ready()
@@ -173,54 +150,25 @@ class TaskWorker(BaseWorker):
         """Take nothing new, let what runs come to its end, hand back the rest, sign off: all within the grace."""
         grace = self._settings.shutdown_grace_seconds
         deadline = time.monotonic() + grace
-        log.info("worker stopping", worker=self.name, running=len(self._running))
+        log.info("worker stopping", worker=self.name, running=len(self._flight.runs))
         self._intake.stop()
         await asyncio.wait({intake}, timeout=min(_INTAKE_SECONDS, grace / 4))
         intake.cancel()
-        if attempts := self._attempts():
+        if attempts := self._flight.attempts():
             await asyncio.wait(attempts, timeout=max(0.0, deadline - _HAND_BACK_SECONDS - time.monotonic()))
-        handed_back = list(self._running.values())
-        for running in handed_back:
-            running.drop(Status.PENDING)
+        handed_back = len(self._flight.runs)
+        self._flight.drop_all(Status.PENDING)
         with suppress(TimeoutError, Unavailable, RedisError, OSError):
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(0.5, deadline - time.monotonic())):
-                if attempts := self._attempts():
+                if attempts := self._flight.attempts():
                     await asyncio.wait(attempts, timeout=_HAND_BACK_SECONDS / 3)
                 await self._recorder.drain()
                 await self._database.all("sign_off", {"id": self._worker_id})
                 await self._ledger.flush()
                 await asyncio.to_thread(self.register_death)
-        log.info("worker stopped", worker=self.name, handed_back=len(handed_back))
+        log.info("worker stopped", worker=self.name, handed_back=handed_back)
 
-    def _attempts(self) -> set["asyncio.Task[Outcome]"]:
-        return {running.task for running in self._running.values() if running.task}
-
-    # One attempt
-
-    def _start(self, claim: Claim) -> None:
-        run = (claim.id, claim.fence)
-        running = self._running[run] = Running(claim)
-        self._slots.occupy(claim.queue)
-        self._ledger.started(run, claim.queue, claim.timeout_seconds)
-        running.task = asyncio.create_task(perform(claim, self._types, self._tools))
-        # A callback, because a task that is cancelled before its first step runs no code of its own.
-        running.task.add_done_callback(lambda _: self._ended(running))
-
-    def _ended(self, running: Running) -> None:
-        claim, outcome = running.claim, running.outcome()
-        run = (claim.id, claim.fence)
-        seconds = time.monotonic() - running.began
-        del self._running[run]
-        self._slots.release(claim.queue)
-        self._intake.slot_freed()
-        self._ledger.ended(run, outcome.status if outcome else None, seconds)
-        if outcome:
-            self._recorder.put(outcome)
-        log.info(
-            "attempt ended", task_id=claim.id, task_type=claim.task_type, attempt=claim.attempt,
-            request_id=claim.request_id, outcome=outcome.status.value if outcome else "LOST",
-            seconds=round(seconds, 3), error=outcome.error.code if outcome and outcome.error else None,
-        )  # fmt: skip
+    # Outcomes
 
     def _recorded(self, rows: list[Row], kept: Mapping[str, list[Row]]) -> None:
         for day in kept.get("keep_daily_lives", []):
@@ -230,11 +178,6 @@ class TaskWorker(BaseWorker):
                 self._ledger.later(row["id"], row["queue"], row["due_at"])
             elif row["status"] == Status.PENDING:
                 self._ledger.back(row["id"], row["queue"])
-
-    def _cancel(self, task_ids: Collection[int]) -> None:
-        for running in list(self._running.values()):
-            if running.claim.id in task_ids:
-                running.drop(Status.CANCELLED)
 
     # Beats
 
@@ -262,20 +205,19 @@ class TaskWorker(BaseWorker):
             await asyncio.sleep(seconds)
 
     async def _beat(self) -> None:
-        me = {"id": self._worker_id, "running": len(self._running)}
+        me = {"id": self._worker_id, "running": len(self._flight.runs)}
         if not await self._database.all("beat", me):
-            log.error("given up for dead: dropping all tasks", worker=self.name, running=len(self._running))
-            for running in list(self._running.values()):
-                running.drop(None)
+            log.error("given up for dead: dropping all tasks", worker=self.name, running=len(self._flight.runs))
+            self._flight.drop_all(None)
             await self._register()
             return
         held = await self._database.all("held_by_worker", me)
-        self._cancel({row["id"] for row in held if row["is_to_be_cancelled"]})
+        self._flight.cancel({row["id"] for row in held if row["is_to_be_cancelled"]})
         await self._return_strays({(row["id"], row["fence"]) for row in held})
 
     async def _return_strays(self, held: set[Run]) -> None:
         """Hand back tasks that are ours by the database's account only: a claim whose answer was lost."""
-        unknown = held - self._running.keys() - self._recorder.waiting()
+        unknown = held - self._flight.runs - self._recorder.waiting()
         # Seen twice in a row: not just on their way here.
         strays = sorted(unknown & self._strays)
         self._strays = unknown
@@ -326,7 +268,7 @@ class TaskWorker(BaseWorker):
             wish = {"ids": task_ids, "batch_id": None, "sources": sources(Status.CANCELLED)}
             await self._database.all("cancel_tasks", wish)
         if command in ("stop-job", "stop-execution", CANCEL_COMMAND):
-            self._cancel(task_ids)
+            self._flight.cancel(task_ids)
         elif command == "shutdown":
             self._stopping.set()
         else:

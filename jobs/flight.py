@@ -1,0 +1,108 @@
+"""The tasks a worker has in flight: started, dropped, and landed."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
+
+import structlog
+
+from jobs.attempt import Claim, Outcome, failed
+from jobs.errors import TaskError
+from jobs.ledger import Ledger, Run
+from jobs.lifecycle import Status
+from jobs.recorder import Recorder
+from jobs.slots import SlotBudget
+
+log = structlog.get_logger(__name__)
+
+
+class Running:
+    """A task in flight."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.began = time.monotonic()
+        self.task: asyncio.Task[Outcome] | None = None
+        self._verdict: Status | None = None
+        self._dropped = False
+
+    def drop(self, verdict: Status | None) -> None:
+        """Stop the attempt now; its outcome is `verdict`, or none when the task is no longer ours."""
+        self._dropped = True
+        self._verdict = verdict
+        if self.task:
+            self.task.cancel()
+
+    def outcome(self) -> Outcome | None:
+        """What the ended attempt came to; None: nothing that may be recorded."""
+        assert self.task  # noqa: S101 - it has ended, so it was started
+        if not self.task.cancelled():
+            return self.task.result()
+        if not self._dropped:
+            return failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))
+        return None if self._verdict is None else Outcome(self.claim, self._verdict)
+
+
+class Flight:
+    """Runs attempts, each in a slot, and passes on what they come to."""
+
+    def __init__(
+        self,
+        slots: SlotBudget,
+        ledger: Ledger,
+        recorder: Recorder,
+        perform: Callable[[Claim], Coroutine[Any, Any, Outcome]],
+    ) -> None:
+        self.on_landing: Callable[[], None] = lambda: None
+        self._slots = slots
+        self._ledger = ledger
+        self._recorder = recorder
+        self._perform = perform
+        self._running: dict[Run, Running] = {}
+
+    @property
+    def runs(self) -> set[Run]:
+        """What is in flight."""
+        return set(self._running)
+
+    def attempts(self) -> set["asyncio.Task[Outcome]"]:
+        """The asyncio tasks of what is in flight."""
+        return {running.task for running in self._running.values() if running.task}
+
+    def start(self, claim: Claim) -> None:
+        """Begin an attempt at a claimed task."""
+        run = (claim.id, claim.fence)
+        running = self._running[run] = Running(claim)
+        self._slots.occupy(claim.queue)
+        self._ledger.started(run, claim.queue, claim.timeout_seconds)
+        running.task = asyncio.create_task(self._perform(claim))
+        # A callback, because a task that is cancelled before its first step runs no code of its own.
+        running.task.add_done_callback(lambda _: self._landed(running))
+
+    def cancel(self, task_ids: Collection[int]) -> None:
+        """Stop the attempts at these tasks; they are cancelled."""
+        for running in list(self._running.values()):
+            if running.claim.id in task_ids:
+                running.drop(Status.CANCELLED)
+
+    def drop_all(self, verdict: Status | None) -> None:
+        """Stop all attempts; see `Running.drop`."""
+        for running in list(self._running.values()):
+            running.drop(verdict)
+
+    def _landed(self, running: Running) -> None:
+        claim, outcome = running.claim, running.outcome()
+        run = (claim.id, claim.fence)
+        seconds = time.monotonic() - running.began
+        del self._running[run]
+        self._slots.release(claim.queue)
+        self.on_landing()
+        self._ledger.ended(run, outcome.status if outcome else None, seconds)
+        if outcome:
+            self._recorder.put(outcome)
+        log.info(
+            "attempt ended", task_id=claim.id, task_type=claim.task_type, attempt=claim.attempt,
+            request_id=claim.request_id, outcome=outcome.status.value if outcome else "LOST",
+            seconds=round(seconds, 3), error=outcome.error.code if outcome and outcome.error else None,
+        )  # fmt: skip
