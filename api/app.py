@@ -58,6 +58,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     settings.check_exposure(configured)
     app = Flask(__name__)
     app.json = OrjsonProvider(app)
+    app.url_map.strict_slashes = False
     app.url_map.converters["id"] = IdConverter
     app.config.update(
         API_TITLE="Pressroom",
@@ -66,7 +67,6 @@ def create_app(configured: Settings | None = None) -> Flask:
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
         API_SPEC_OPTIONS={"info": {"description": _DESCRIPTION}},
-        MAX_CONTENT_LENGTH=64 * 1024 * 1024,
         # flask-smorest answers 500 by itself; the traceback belongs in the log only.
         PROPAGATE_EXCEPTIONS=False,
     )

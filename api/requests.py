@@ -9,6 +9,8 @@ from flask import Flask, Response, g, request
 
 log = structlog.get_logger(__name__)
 
+_BODY_BYTES, _BATCH_BYTES = 10 * 1024 * 1024, 64 * 1024 * 1024
+_LARGE = ("/api/v1/tasks/batch",)
 _GIVEN_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -20,6 +22,7 @@ def register(app: Flask) -> None:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _GIVEN_ID.fullmatch(given) else uuid4().hex
         g.caller = "anonymous"
+        request.max_content_length = _BATCH_BYTES if request.path in _LARGE else _BODY_BYTES
         g.began = time.perf_counter()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 

@@ -7,10 +7,12 @@ from gunicorn.glogging import Logger
 from api.services import WEB_THREADS
 from jobs import logs, settings
 from jobs.errors import SettingsError
+from jobs.handlers import registry
 
 _settings = settings.load_or_exit()
 try:
     settings.check_exposure(_settings)
+    registry.load(_settings.handler_modules)
 except SettingsError as error:
     settings.fail(error)
 

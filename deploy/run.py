@@ -22,7 +22,10 @@ import psycopg
 from deploy import embedded
 from jobs import settings
 from jobs.errors import SettingsError
-from jobs.providers.catalog import read_file
+from jobs.handlers import registry
+from jobs.prompts import Prompts
+from jobs.providers import catalog
+from jobs.queues import RedisError, connect
 from jobs.settings import Settings
 from jobs.store.migrate import migrate
 
@@ -177,6 +180,10 @@ class Instance:
             raise StartError(f"cannot migrate the database: {str(error).partition(chr(10))[0]}") from error
         if done:
             say("pressroom", f"database migrated: {', '.join(done)}")
+        try:
+            await asyncio.to_thread(connect(self._settings.redis_url).ping)
+        except RedisError as error:
+            raise StartError(f"cannot reach Redis: {error}") from error
         python = [sys.executable, "-m"]
         commands = {
             "web": [*python, "gunicorn", "-c", "deploy/gunicorn.conf.py"],
@@ -238,9 +245,10 @@ class Instance:
             )
 
     async def _stop_all(self) -> None:
-        say("pressroom", "stopping")
+        grace = self._settings.shutdown_grace_seconds
+        say("pressroom", f"stopping; running tasks get up to {grace:g} s (Ctrl-C again: at once)")
         # A little more than the processes give themselves.
-        patience = self._settings.shutdown_grace_seconds + 2
+        patience = grace + 3
         await asyncio.gather(*(supervised.stop(patience) for supervised in self._processes))
         await asyncio.gather(*(server.stop(_SERVER_STOP_SECONDS) for server in self._servers))
         say("pressroom", "stopped")
@@ -259,7 +267,9 @@ def only_one(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise StartError(f"already running with this DATA_DIR, as process {lock.read().strip()}") from None
+            raise StartError(
+                f"already running with the data in {directory.parent}, process {lock.read().strip()}"
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -282,13 +292,18 @@ def main() -> int:
     configured = settings.load_or_exit()
     try:
         settings.check_exposure(configured)
-        if configured.providers_file:
-            read_file(configured.providers_file)
+        # What the processes would otherwise stumble over one after another.
+        catalog.keys(configured)
+        registry.load(configured.handler_modules)
+        Prompts(configured.prompts_dir)
         check_port(configured.host, configured.port)
         with only_one(configured.run_dir):
             asyncio.run(Instance(configured).run())
     except SettingsError as error:
         settings.fail(error)
+    except OSError as error:
+        sys.stderr.write(f"pressroom: cannot use DATA_DIR {configured.data_dir}: {error.strerror or error}\n")
+        return 1
     except (StartError, embedded.EmbeddedError) as error:
         sys.stderr.write(f"pressroom: {error}\n")
         return 1

@@ -100,7 +100,7 @@ def embedded_urls(data_dir: Path) -> tuple[str, str]:
     """Where the embedded PostgreSQL and Redis of `data_dir` listen: Unix sockets, no TCP port."""
     sockets = run_dir(data_dir)
     host = quote(str(sockets / "postgres"), safe="")
-    return f"postgresql://postgres@{host}/pressroom", f"unix://{sockets}/redis.sock"
+    return f"postgresql://postgres@{host}/pressroom", f"unix://{quote(str(sockets))}/redis.sock"
 
 
 def postgres_programs() -> Path | None:
@@ -112,8 +112,10 @@ def postgres_programs() -> Path | None:
 
 
 def provider_secret(name: str) -> str | None:
-    """The value of the environment variable that PROVIDERS_FILE names as a key's source."""
-    return os.environ.get(name)
+    """The value of the variable, in the environment or `.env`, that PROVIDERS_FILE names as a key's source."""
+    env: Any = Env()
+    env.read_env(".env", recurse=False)
+    return cast(str | None, env.str(name, None)) if name else None
 
 
 def use_utc() -> None:

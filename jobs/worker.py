@@ -48,6 +48,8 @@ _BLOCK_SECONDS = 5.0
 _START_PAUSE_SECONDS = 0.5
 _REDIS_TTL = 20  # seconds without a beat after which RQ's tools no longer show the worker
 _HAND_BACK_SECONDS = 3.0  # of the grace period, kept for handing back and signing off
+_OVERTIME_SECONDS = 2.0
+_CANCELLATIONS = 5
 _INTAKE_SECONDS = 2.0  # for an id that is just being taken
 
 
@@ -86,7 +88,7 @@ class TaskWorker(BaseWorker):
         self._stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._stop_soon)
         self._providers = catalog.build(self._settings)
         self._doorbell = AsyncDoorbell(self._settings.redis_url, wait_seconds=_BLOCK_SECONDS)
         self._ledger = Ledger(self._doorbell.client, self.name, _REDIS_TTL)
@@ -107,12 +109,20 @@ class TaskWorker(BaseWorker):
                 await self._providers.aclose()
                 await self._doorbell.aclose()
 
+    def _stop_soon(self) -> None:
+        self._stopping.set()
+        # Whatever hangs then, the process ends; what it held is recovered by the others.
+        last_moment = self._settings.shutdown_grace_seconds + _OVERTIME_SECONDS
+        asyncio.get_running_loop().call_later(last_moment, os._exit, 1)
+
     async def _until_ready(self) -> None:
         """Register in Redis and PostgreSQL, however long that takes."""
         while not self._stopping.is_set():
             try:
                 if self.birth_date is None:
-                    super()._set_ip_address(self.connection)
+                    # A path with a space confuses redis-py's reading of the address; it is only shown.
+                    with suppress(ValueError):
+                        super()._set_ip_address(self.connection)
                     self.register_birth()
                 await self._register()
             except (RedisError, Unavailable) as error:
@@ -142,9 +152,7 @@ class TaskWorker(BaseWorker):
             for ended in done - {stopping}:
                 ended.result()
         finally:
-            for task in (*background, stopping):
-                task.cancel()
-            await asyncio.gather(*background, stopping, return_exceptions=True)
+            await _end({*background, stopping})
 
     async def _finish(self, intake: "asyncio.Task[None]") -> None:
         """Take nothing new, let what runs come to its end, hand back the rest, sign off: all within the grace."""
@@ -270,9 +278,19 @@ class TaskWorker(BaseWorker):
         if command in ("stop-job", "stop-execution", CANCEL_COMMAND):
             self._flight.cancel(task_ids)
         elif command == "shutdown":
-            self._stopping.set()
+            self._stop_soon()
         else:
             log.info("ignored an RQ command", worker=self.name, command=str(command))
+
+
+async def _end(tasks: set["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks until they end: a driver that loses its connection just then may swallow one cancellation."""
+    for _ in range(_CANCELLATIONS):
+        for task in tasks:
+            task.cancel()
+        _, pending = await asyncio.wait(tasks, timeout=_START_PAUSE_SECONDS)
+        if not pending:
+            return
 
 
 def main() -> int:

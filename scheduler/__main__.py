@@ -55,7 +55,7 @@ class Process:
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
-        self._clock.stop_on_signals()
+        self._clock.stop_on_signals(self._settings.shutdown_grace_seconds)
         self._database.open()
         try:
             while not self._clock.stopping:

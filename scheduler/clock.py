@@ -4,6 +4,7 @@ Its own loop is replaced where it is unsafe (see DESIGN): the lock is only ever 
 signals end the loop between two steps, and an entry is removed after its task was announced.
 """
 
+import os
 import signal
 import threading
 import time
@@ -49,11 +50,15 @@ class Clock(Scheduler):
         self._release(keys=[self.scheduler_lock_key], args=[self.name])
         self._lock_acquired = False
 
-    def stop_on_signals(self) -> None:
-        """Have SIGTERM and SIGINT end the loop at its next turn, never in the middle of a step."""
+    def stop_on_signals(self, grace: float) -> None:
+        """Have SIGTERM and SIGINT end the loop at its next turn, and the process within `grace` seconds."""
 
         def stop(_signum: int, _frame: FrameType | None) -> None:
             self._stopping.set()
+            # A step that hangs in the database or Redis must not keep the process.
+            last_moment = threading.Timer(grace, os._exit, [1])
+            last_moment.daemon = True
+            last_moment.start()
 
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)

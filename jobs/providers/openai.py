@@ -138,7 +138,8 @@ def _transport_error(error: Exception, name: str) -> TaskError:
     timed_out = isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
     if timed_out and not isinstance(error.__cause__, aiohttp.ClientConnectorError):
         return TaskError("timeout", f"{name} did not answer in time.", retryable=True)
-    return TaskError("provider_unreachable", f"{name} could not be reached or hung up.", retryable=True)
+    said = f" ({error})"[:_MESSAGE_CHARS] if str(error) else ""
+    return TaskError("provider_unreachable", f"{name} could not be reached or hung up{said}.", retryable=True)
 
 
 def _said(content: bytes) -> str:

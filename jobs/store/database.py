@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: a pool for threads (web, scheduler) and one for the worker's event loop."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, LiteralString
@@ -44,6 +45,21 @@ _UNAVAILABLE = (
 _PATIENCE_SECONDS = 15.0
 _RECONNECT_SECONDS = 3.0  # after an outage; the pool's own pauses grow as long as the outage was
 _POOL_WAIT_SECONDS = 1.5
+
+
+def _is_usable(connection: "psycopg.BaseConnection[Any]") -> None:
+    """Refuse a connection that the server has closed while it was idle: its socket has something to read.
+
+    Raises:
+        psycopg.OperationalError: the pool takes another one then.
+    """
+    readable, _, _ = select.select([connection.fileno()], [], [], 0)
+    if readable:
+        raise psycopg.OperationalError("the server closed the connection")
+
+
+async def _is_usable_async(connection: "psycopg.AsyncConnection[Row]") -> None:
+    _is_usable(connection)
 
 
 def _reason(error: Exception) -> str:
@@ -94,7 +110,7 @@ class Database:
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = ConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
-            reconnect_timeout=_RECONNECT_SECONDS,
+            reconnect_timeout=_RECONNECT_SECONDS, check=_is_usable,
             connection_class=psycopg.Connection[Row], name="pressroom",
         )  # fmt: skip
 
@@ -144,7 +160,7 @@ class AsyncDatabase:
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = AsyncConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
-            reconnect_timeout=_RECONNECT_SECONDS,
+            reconnect_timeout=_RECONNECT_SECONDS, check=_is_usable_async,
             connection_class=psycopg.AsyncConnection[Row], name="pressroom",
         )  # fmt: skip
 

@@ -29,8 +29,8 @@ def test_it_works_offline_survives_a_restart_and_leaves_nothing_behind(data_dir:
         assert second.ended(second.submit()["id"])["status"] == "COMPLETED"
 
 
-def test_two_instances_run_side_by_side(tmp_path: Path) -> None:
-    with running(tmp_path / "one") as one, running(tmp_path / "two") as two:
+def test_two_instances_run_side_by_side_also_where_paths_have_spaces(tmp_path: Path) -> None:
+    with running(tmp_path / "one") as one, running(tmp_path / "the other one") as two:
         one.ended(one.submit("for one")["id"])
         assert two.http.get("/api/v1/tasks").json() == []
         two.ended(two.submit("for two")["id"])
@@ -113,6 +113,37 @@ def test_a_port_in_use_is_said_in_one_line(data_dir: Path) -> None:
     assert len(ended.stderr.splitlines()) == 1
     assert str(port) in ended.stderr
     assert "PORT" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "said"),
+    [
+        ({"HANDLER_MODULES": "no.such.module"}, 2, "HANDLER_MODULES"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "cannot reach Redis"),
+        ({"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, 1, "cannot migrate the database"),
+        ({"DATA_DIR": "/proc/x"}, 1, "DATA_DIR"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(environment: dict[str, str], code: int, said: str, data_dir: Path) -> None:
+    ended = run(**{"PORT": free_port(), "DATA_DIR": data_dir, **environment})
+    assert ended.returncode == code
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+
+
+def test_after_postgres_was_killed_no_request_meets_a_dead_connection(data_dir: Path) -> None:
+    with running(data_dir) as instance:
+        for _ in range(20):
+            instance.submit()
+        victim = instance.find("bin/postgres")
+        victim.kill()
+
+        def answers() -> bool:
+            return instance.http.get("/api/v1/tasks?limit=1").status_code == 200
+
+        wait_until(lambda: _other(instance, "bin/postgres", victim) and _quietly(answers), "it answers again", 30)
+        statuses = [instance.http.get("/api/v1/tasks?limit=1").status_code for _ in range(40)]
+        assert set(statuses) == {200}
 
 
 def test_a_second_run_with_the_same_data_is_refused(data_dir: Path) -> None:

@@ -170,9 +170,13 @@ def test_a_body_without_a_content_type_is_read_as_json(body: bytes, status: int,
 
 
 def test_a_huge_body_gets_413(client: FlaskClient) -> None:
-    answer = client.post("/api/v1/tasks", data=b"x" * (64 * 1024 * 1024 + 1), content_type="application/json")
+    large = b"x" * (10 * 1024 * 1024 + 1)
+    answer = client.post("/api/v1/tasks", data=large, content_type="application/json")
     assert answer.status_code == 413
     assert answer.get_json()["code"] == 413
+    assert client.post("/api/v1/tasks/batch", data=large, content_type="application/json").status_code == 400
+    answer = client.post("/api/v1/tasks/batch", data=b"x" * (64 * 1024 * 1024 + 1), content_type="application/json")
+    assert answer.status_code == 413
 
 
 def test_large_integers_in_metadata_do_not_hurt(client: FlaskClient) -> None:

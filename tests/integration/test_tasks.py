@@ -214,6 +214,13 @@ class TestRetry:
         events = client.get(f"/api/v1/tasks/{task_id}/events").get_json()
         assert (events[-1]["from_status"], events[-1]["to_status"]) == (status, "PENDING")
 
+    def test_a_delayed_task_still_waits_for_its_time(self, client: FlaskClient, redis_client: "redis.Redis") -> None:
+        task_id = submit(client, delay_seconds=3600)
+        client.post(f"/api/v1/tasks/{task_id}/cancel")
+        assert client.post(f"/api/v1/tasks/{task_id}/retry").get_json()["status"] == "PENDING"
+        assert redis_client.llen("rq:queue:default") == 0
+        assert redis_client.zscore("rq:scheduler:scheduled_jobs", str(task_id))
+
     def test_others_are_not_retried(self, client: FlaskClient, database: Database) -> None:
         waiting, running, done = submit(client), submit(client), submit(client)
         claim(database, running, done)

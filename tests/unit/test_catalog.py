@@ -55,6 +55,13 @@ def test_with_endpoints_but_no_default_an_unknown_model_is_an_error(
     assert not caught.value.error.retryable
 
 
+def test_a_key_may_stand_in_the_dotenv_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TEST_FILE_KEY=sk-2\n")
+    text = '[providers.a]\nbase_url = "http://h/v1"\nmodels = ["m"]\napi_key_env = "TEST_FILE_KEY"'
+    build(monkeypatch, tmp_path, text)
+    assert catalog.keys(settings.load()) == ["sk-2"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -85,14 +85,16 @@ FROM touched LEFT JOIN workers ON workers.id = touched.worker_id
 UPDATE batches SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = %(id)s
 
 -- name: retry_task
--- FAILED | CANCELLED -> PENDING by the caller's wish, with all its attempts ahead of it again.
+-- FAILED | CANCELLED -> PENDING by the caller's wish, with all its attempts ahead of it again; not before the
+-- time it was submitted for.
 WITH chosen AS (
     SELECT id, status FROM tasks WHERE id = %(id)s AND status = ANY (%(sources)s) FOR UPDATE
 ), revived AS (
     UPDATE tasks AS t
     SET status = 'PENDING', attempt = 0, progress = 0, result = NULL, error = NULL, usage = NULL,
-        due_at = NULL, announced_at = now(), cancel_requested_at = NULL, started_at = NULL, completed_at = NULL,
-        updated_at = now()
+        due_at = CASE WHEN run_at > now() THEN run_at END,
+        announced_at = CASE WHEN run_at > now() THEN NULL ELSE now() END,
+        cancel_requested_at = NULL, started_at = NULL, completed_at = NULL, updated_at = now()
     FROM chosen WHERE t.id = chosen.id
     RETURNING t.*, chosen.status AS from_status
 ), logged AS (
