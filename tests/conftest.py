@@ -2,13 +2,12 @@
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.instance import fresh_directory
 from tests.support.model_server import ModelServer
 from tests.support.servers import Servers, serving
 
@@ -26,12 +25,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """PostgreSQL and Redis for the whole session, in a directory of its own."""
-    directory = Path(tempfile.mkdtemp(prefix="pressroom-test-"))
-    try:
-        with serving(directory, _GIVEN["DATABASE_URL"], _GIVEN["REDIS_URL"]) as started:
-            yield started
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with fresh_directory() as directory, serving(directory, _GIVEN["DATABASE_URL"], _GIVEN["REDIS_URL"]) as started:
+        yield started
 
 
 @pytest.fixture

@@ -47,19 +47,28 @@ _RECONNECT_SECONDS = 3.0  # after an outage; the pool's own pauses grow as long 
 _POOL_WAIT_SECONDS = 1.5
 
 
-def _is_usable(connection: "psycopg.BaseConnection[Any]") -> None:
-    """Refuse a connection that the server has closed while it was idle: its socket has something to read.
+def _was_closed(connection: "psycopg.BaseConnection[Any]") -> bool:
+    """Whether the server closed an idle connection: its socket has something to read."""
+    poller = select.poll()  # select() itself fails with many files open
+    poller.register(connection.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def _check(connection: psycopg.Connection[Row]) -> None:
+    """Refuse a connection that is closed, so that the pool takes another.
 
     Raises:
-        psycopg.OperationalError: the pool takes another one then.
+        psycopg.OperationalError: as the pool expects it.
     """
-    readable, _, _ = select.select([connection.fileno()], [], [], 0)
-    if readable:
+    if _was_closed(connection):
+        connection.close()  # or the pool would take it for a good one again
         raise psycopg.OperationalError("the server closed the connection")
 
 
-async def _is_usable_async(connection: "psycopg.AsyncConnection[Row]") -> None:
-    _is_usable(connection)
+async def _check_async(connection: psycopg.AsyncConnection[Row]) -> None:
+    if _was_closed(connection):
+        await connection.close()
+        raise psycopg.OperationalError("the server closed the connection")
 
 
 def _reason(error: Exception) -> str:
@@ -110,7 +119,7 @@ class Database:
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = ConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
-            reconnect_timeout=_RECONNECT_SECONDS, check=_is_usable,
+            reconnect_timeout=_RECONNECT_SECONDS, check=_check,
             connection_class=psycopg.Connection[Row], name="pressroom",
         )  # fmt: skip
 
@@ -160,7 +169,7 @@ class AsyncDatabase:
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = AsyncConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
-            reconnect_timeout=_RECONNECT_SECONDS, check=_is_usable_async,
+            reconnect_timeout=_RECONNECT_SECONDS, check=_check_async,
             connection_class=psycopg.AsyncConnection[Row], name="pressroom",
         )  # fmt: skip
 

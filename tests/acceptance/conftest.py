@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.instance import Instance, running
+from tests.support.instance import Instance, fresh_directory, running
 from tests.support.model_server import Behaviour, ModelServer
 
 KEY = "sk-acceptance-0123456789"
@@ -20,11 +20,12 @@ class Setup:
 
 
 @pytest.fixture(scope="module")
-def _started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+def _started() -> Iterator[Setup]:
     model = ModelServer()
     with (
+        fresh_directory() as directory,
         model.serving() as url,
-        running(tmp_path_factory.mktemp("instance"), LLM_BASE_URL=url, LLM_API_KEY=KEY, WORKER_CONCURRENCY=20) as up,
+        running(directory, LLM_BASE_URL=url, LLM_API_KEY=KEY, WORKER_CONCURRENCY=20) as up,
     ):
         yield Setup(up, model)
 
@@ -42,6 +43,13 @@ def setup(_started: Setup) -> Iterator[Setup]:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
+def place() -> Iterator[Path]:
+    """A directory for instances. Not pytest's own: another run beside this one would lock root's PostgreSQL out."""
+    with fresh_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def data_dir(place: Path) -> Path:
     """For an instance of the test's own."""
-    return tmp_path / "data"
+    return place / "data"

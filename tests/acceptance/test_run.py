@@ -29,8 +29,8 @@ def test_it_works_offline_survives_a_restart_and_leaves_nothing_behind(data_dir:
         assert second.ended(second.submit()["id"])["status"] == "COMPLETED"
 
 
-def test_two_instances_run_side_by_side_also_where_paths_have_spaces(tmp_path: Path) -> None:
-    with running(tmp_path / "one") as one, running(tmp_path / "the other one") as two:
+def test_two_instances_run_side_by_side_also_where_paths_have_spaces(place: Path) -> None:
+    with running(place / "one") as one, running(place / "the other one") as two:
         one.ended(one.submit("for one")["id"])
         assert two.http.get("/api/v1/tasks").json() == []
         two.ended(two.submit("for two")["id"])

@@ -202,7 +202,9 @@ def test_nothing_that_never_expires_is_left_in_redis(setup: Setup) -> None:
     for number in range(20):
         setup.instance.submit(priority=1 + number % 10)
     redis = setup.instance.redis
-    known = {b"rq:queues", b"rq:workers", *(f"rq:workers:{queue}".encode() for queue in ("high", "default", "low"))}
+    queues = ("high", "default", "low")
+    registers = {b"rq:queues", b"rq:workers", *(f"rq:workers:{queue}".encode() for queue in queues)}
+    known = {*registers, b"rq:scheduler:scheduled_jobs"}
 
     def leaks() -> set[bytes]:
         return {key for key in redis.scan_iter() if redis.ttl(key) == -1} - known

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from tests.support.instance import Instance, running
+from tests.support.instance import Instance, fresh_directory, running
 
 pytestmark = pytest.mark.browser
 
@@ -17,8 +17,8 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "-
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(tmp_path_factory.mktemp("browser")) as started:
+def instance() -> Iterator[Instance]:
+    with fresh_directory() as directory, running(directory) as started:
         yield started
 
 

@@ -1,10 +1,12 @@
 """A running Pressroom for acceptance tests: the real processes, over HTTP."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,16 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
+
+
+@contextmanager
+def fresh_directory() -> Iterator[Path]:
+    """A directory of its own, gone at the end, whoever owns what is in it."""
+    directory = Path(tempfile.mkdtemp(prefix="pressroom-test-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def free_port() -> int:
