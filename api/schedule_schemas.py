@@ -94,7 +94,7 @@ class ExecutionSchema(Schema):
     trigger = fields.String(validate=validate.OneOf(["schedule", "manual"]))
     status = fields.String(validate=validate.OneOf(_STATUSES))
     reason = fields.String(
-        allow_none=True, metadata={"description": "Why it was skipped: paused, overlap or misfire_policy."}
+        allow_none=True, metadata={"description": "Why it was skipped: paused, overlap, misfire_policy or impossible."}
     )
     detail = fields.String(allow_none=True)
     late_seconds = fields.Float(allow_none=True, metadata={"description": "From its slot to its start."})

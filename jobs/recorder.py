@@ -11,7 +11,7 @@ from jobs.attempt import Outcome
 from jobs.errors import TaskError, Unavailable
 from jobs.ledger import Run
 from jobs.lifecycle import TRANSITIONS, Status
-from jobs.store.database import AsyncDatabase, DataError, Row
+from jobs.store.database import AsyncDatabase, Refused, Row
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ class Recorder:
                     statement: await session.all(statement, {"ids": ids})
                     for statement, ids in self._completed(batch, rows).items()
                 }
-        except (DataError, orjson.JSONEncodeError) as error:
+        except (*Refused, orjson.JSONEncodeError) as error:
             # A result that PostgreSQL cannot hold must not keep the others from being recorded.
             if len(batch) > 1:
                 for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):

@@ -14,11 +14,11 @@ from marshmallow import ValidationError
 
 from jobs.errors import Unavailable
 from jobs.handlers.registry import TaskType
-from jobs.store.database import Database, Json, Row
+from jobs.store.database import Database, Json, Row, Session
 from jobs.submit import Submitter
 from scheduler.executors import EXECUTORS
 from scheduler.executors.registry import Firing
-from scheduler.planner import plan
+from scheduler.planner import Verdict, plan
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Firer:
         documents: list[dict[str, Any]] = []
         progress: list[dict[str, Any]] = []
         for schedule in due:
-            verdicts, following = plan(schedule, schedule["now"])
+            verdicts, following = _plan(schedule)
             fired = [verdict.slot for verdict in verdicts if verdict.reason is None]
             documents += [
                 {
@@ -80,6 +80,19 @@ class Firer:
         Raises:
             Unavailable: nothing of it was stored; it stays pending.
         """
+        try:
+            self._fire(execution_id)
+        except Unavailable:
+            raise
+        except Exception as error:
+            # What cannot even be recorded as it is must not be tried again for ever.
+            log.exception("firing failed", execution_id=execution_id)
+            outcome = _failed("executor_error", f"The firing raised {type(error).__name__}.")
+            with self._database.transaction() as session:
+                if execution := session.one("take_execution", {"id": execution_id}):
+                    _finish(session, execution, outcome)
+
+    def _fire(self, execution_id: int) -> None:
         with self._database.transaction() as session:
             execution = session.one("take_execution", {"id": execution_id})
             if execution is None:
@@ -89,16 +102,7 @@ class Firer:
             outcome = self._run(execution, firing)
             if outcome["result"]:
                 outcome["result"]["duration"] = round(time.monotonic() - began, 3)
-            session.all(
-                "finish_execution",
-                {
-                    "id": execution_id,
-                    "started_at": execution["now"],
-                    "status": outcome["status"],
-                    "result": Json(outcome["result"]) if outcome["result"] else None,
-                    "error": Json(outcome["error"]) if outcome["error"] else None,
-                },
-            )
+            _finish(session, execution, outcome)
         self._submitter.announce(firing.submitted)
         late = (execution["now"] - execution["scheduled_for"]).total_seconds()
         log.info(
@@ -140,6 +144,28 @@ def execution_of(schedule: Mapping[str, Any], trigger: str) -> dict[str, Any]:
         "params": schedule["params"],
         "trigger": trigger,
     }
+
+
+def _plan(schedule: Row) -> tuple[list[Verdict], datetime | None]:
+    """`plan`; a schedule whose facts have become impossible stops, and must not stop the others."""
+    try:
+        return plan(schedule, schedule["now"])
+    except (ValueError, LookupError, OSError, OverflowError) as error:
+        log.exception("schedule stopped", schedule_id=schedule["id"])
+        return [Verdict(schedule["next_slot"], "impossible", f"Its times cannot be computed: {error}")], None
+
+
+def _finish(session: Session, execution: Row, outcome: Mapping[str, Any]) -> None:
+    session.all(
+        "finish_execution",
+        {
+            "id": execution["id"],
+            "started_at": execution["now"],
+            "status": outcome["status"],
+            "result": Json(outcome["result"]) if outcome["result"] else None,
+            "error": Json(outcome["error"]) if outcome["error"] else None,
+        },
+    )
 
 
 def _failed(code: str, message: str) -> dict[str, Any]:

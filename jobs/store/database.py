@@ -23,7 +23,8 @@ Params = Mapping[str, Any]
 psycopg.types.json.set_json_loads(orjson.loads)
 psycopg.types.json.set_json_dumps(orjson.dumps)
 Json = psycopg.types.json.Jsonb
-DataError = psycopg.DataError
+Refused = (psycopg.DataError, psycopg.IntegrityError)
+"""What PostgreSQL raises for values that it will not store."""
 
 # What libpq itself should notice: a server that went away without a word.
 _CONNECTION: dict[str, Any] = {

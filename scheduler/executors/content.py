@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from jobs.fields import StrictInteger, Text
 from jobs.priority import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY
-from jobs.store.database import DataError, Row
+from jobs.store.database import Refused, Row
 from scheduler.executors.registry import Firing, executor
 
 log = structlog.get_logger(__name__)
@@ -113,7 +113,7 @@ def _for_account(firing: Firing, account: Row, pieces: list[dict[str, Any]]) -> 
         ]
         try:
             rows = firing.submit(wanted)
-        except DataError as error:
+        except Refused as error:
             log.warning("account skipped", account_id=account["id"], reason=str(error))
             return made, "Its tasks cannot be stored."
         made += [

@@ -282,7 +282,7 @@ class TestFiring:
             raise Died
 
         with monkeypatch.context() as crash:
-            crash.setattr("scheduler.firing.Json", die)
+            crash.setattr("scheduler.firing._finish", die)
             with pytest.raises(Died):
                 firer.fire(execution_id)
         assert client.get("/api/v1/tasks").get_json() == []
@@ -355,6 +355,21 @@ class TestFiring:
         (task,) = client.get("/api/v1/tasks").get_json()
         assert task["task_type"] == task_type
         assert execution["result"]["data"]["tasks"] == [{"task_id": task["id"], "task_type": task_type}]
+
+    def test_a_schedule_that_became_impossible_does_not_stop_the_others(
+        self, client: FlaskClient, database: Database, firer: Firer
+    ) -> None:
+        broken, good = create(client, DAILY), create(client)
+        passed(database, good["id"], 1)
+        with database.transaction() as session:
+            session.run(
+                "UPDATE schedules SET timezone = 'Gone/Zone', next_slot = now() - interval '1 second' WHERE id = %(id)s",
+                {"id": broken["id"]},
+            )
+        fire(firer)
+        (skipped,) = executions(client, schedule_id=broken["id"])
+        assert (skipped["status"], skipped["reason"]) == ("SKIPPED", "impossible")
+        assert [row["status"] for row in executions(client, schedule_id=good["id"])] == ["COMPLETED"]
 
     def test_executions_can_be_found(self, client: FlaskClient, database: Database, firer: Firer) -> None:
         one, two = create(client), create(client)

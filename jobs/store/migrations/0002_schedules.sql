@@ -49,7 +49,7 @@ CREATE TABLE executions (
     scheduled_for timestamptz NOT NULL,
     trigger       text NOT NULL CHECK (trigger IN ('schedule', 'manual')),
     status        text NOT NULL CHECK (status IN ('PENDING', 'COMPLETED', 'FAILED', 'SKIPPED')),
-    -- Why a slot was skipped: paused, overlap, misfire_policy.
+    -- Why a slot was skipped: paused, overlap, misfire_policy, impossible.
     reason        text,
     detail        text,
     created_at    timestamptz NOT NULL DEFAULT now(),
