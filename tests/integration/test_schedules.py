@@ -363,7 +363,7 @@ class TestFiring:
         passed(database, good["id"], 1)
         with database.transaction() as session:
             session.run(
-                "UPDATE schedules SET timezone = 'Gone/Zone', next_slot = now() - interval '1 second' WHERE id = %(id)s",
+                "UPDATE schedules SET timezone = 'Gone/Zone', next_slot = now() - interval '1 s' WHERE id = %(id)s",
                 {"id": broken["id"]},
             )
         fire(firer)

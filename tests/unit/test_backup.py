@@ -1,0 +1,56 @@
+"""Backups: what cannot work is explained, and old files go."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs import backup
+from jobs.store.database import connection_facts
+
+
+def test_a_pg_dump_older_than_the_server_says_so(tmp_path: Path) -> None:
+    with pytest.raises(backup.BackupError, match=r"pg_dump \d+ is older than the server \(99\)"):
+        asyncio.run(backup.dump("postgresql://127.0.0.1:1/x", tmp_path, server_version=99))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dump_that_fails_leaves_no_file_and_shows_no_password(tmp_path: Path) -> None:
+    with pytest.raises(backup.BackupError, match="pg_dump failed") as caught:
+        asyncio.run(backup.dump("postgresql://u:hunter22222@127.0.0.1:1/x", tmp_path, server_version=9))
+    assert "hunter2" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_password_is_kept_out_of_the_connection_string() -> None:
+    public, password = connection_facts("postgresql://u:hunter22222@h:5433/d?sslmode=require")
+    assert password == "hunter22222"
+    assert "hunter2" not in public
+    assert all(part in public for part in ("user=u", "host=h", "port=5433", "dbname=d", "sslmode=require"))
+
+
+def test_old_dumps_and_left_overs_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    ages = {
+        "pressroom-20260101T000000000000Z.dump": 8,
+        "pressroom-20260102T000000000000Z.dump": 6,
+        "pressroom-20260103T000000000000Z.part": 2,
+        "pressroom-20260104T000000000000Z.part": 0,
+        "notes.txt": 99,
+    }
+    for name, days in ages.items():
+        path = tmp_path / name
+        path.write_text("x")
+        moment = time.time() - days * 86_400 - 60
+        os.utime(path, (moment, moment))
+    removed = backup.remove_old(tmp_path, keep_days=7)
+    assert {path.name for path in removed} == {
+        "pressroom-20260101T000000000000Z.dump",
+        "pressroom-20260103T000000000000Z.part",
+    }
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(backup.BackupError, match="no file"):
+        asyncio.run(backup.restore("postgresql://127.0.0.1:1/x", tmp_path / "none.dump"))
