@@ -11,7 +11,7 @@ restore: $(VENV)/.run
 	@exec $(BIN)/python -m jobs.backup restore "$(FILE)"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not browser" $(ARGS)
+	$(BIN)/python -m pytest -m "not browser" -n 4 --dist loadfile $(ARGS)
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser $(ARGS)
