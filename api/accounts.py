@@ -75,11 +75,14 @@ def _found(row: Row | None, account_id: int) -> Row:
 def create_account(wanted: dict[str, Any]) -> Any:
     """Create an account, with an id of yours if you have one."""
     account_id = wanted.get("id")
+    facts = {"id": account_id, "name": wanted["name"], "profile": Json(wanted["profile"])}
     with services.get().database.transaction() as session:
-        row = session.one(
-            "insert_account", {"id": account_id, "name": wanted["name"], "profile": Json(wanted["profile"])}
-        )
-        if row and account_id:
+        row = session.one("insert_account", facts)
+        if account_id is None:
+            # Somebody may just have chosen the number that the sequence gave.
+            while row is None:
+                row = session.one("insert_account", facts)
+        elif row:
             session.all("lift_account_ids")
     if row is None:
         abort(409, message=f"There is an account {account_id} already.")

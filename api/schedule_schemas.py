@@ -1,7 +1,8 @@
 """The shapes of schedules and executions, and whether a schedule's facts fit together."""
 
+from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import available_timezones
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
@@ -20,6 +21,8 @@ _MISFIRE = (
     f"all (the newest {MOST_FIRED} at the most), or none."
 )
 _OVERLAP = "For a firing that comes while the last one, or a task it submitted, still works."
+_NOT_EVERYWHERE = {"localtime", "posixrules", "Factory"}  # names that mean something else on the next machine
+_LONGEST_INTERVAL = timedelta(days=3660)
 _STATUSES = ("PENDING", "COMPLETED", "FAILED", "SKIPPED")
 
 
@@ -189,9 +192,9 @@ def check(data: dict[str, Any]) -> None:
             problems["cron_expression"] = [str(error)]
     if (data.get("interval_unit") is not None) != has_interval:
         problems["interval_unit"] = ["Goes with interval, and only with it."]
-    try:
-        ZoneInfo(data.get("timezone", "UTC"))
-    except (KeyError, ValueError, OSError):
+    elif has_interval and data["interval"] * UNITS[data["interval_unit"]] > _LONGEST_INTERVAL:
+        problems["interval"] = [f"Longer than {_LONGEST_INTERVAL.days} days."]
+    if data.get("timezone", "UTC") not in available_timezones() - _NOT_EVERYWHERE:
         problems["timezone"] = ["Not an IANA time zone."]
     executor = EXECUTORS.get(data["task_type"])
     if executor is None:

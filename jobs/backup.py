@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 import re
 import shutil
 import sys
@@ -52,7 +53,9 @@ async def dump(url: str, directory: Path, server_version: int) -> Path:
     try:
         await _run(url, program, "--format=custom", "--no-owner", "--file", str(unfinished))
         unfinished.chmod(0o600)
-        await _run(None, _program("pg_restore"), "--list", str(unfinished))
+        # The list of contents alone would not notice a file that was cut off.
+        for whole in (["--list"], ["--file", os.devnull]):
+            await _run(None, _program("pg_restore"), *whole, str(unfinished))
         unfinished.rename(target)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -71,13 +74,18 @@ async def restore(url: str, file: Path) -> None:
 
 
 def remove_old(directory: Path, keep_days: int) -> list[Path]:
-    """Delete dumps older than `keep_days` and left-overs of dumps that did not end; returns what went."""
+    """Delete dumps older than `keep_days`, but for the newest, and left-overs of dumps that did not end.
+
+    Returns:
+        What was deleted.
+    """
+    newest = max(directory.glob(_PATTERN), default=None)
     oldest = datetime.now(UTC) - timedelta(days=keep_days)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     removed = []
     for pattern, limit in ((_PATTERN, oldest), (f"{Path(_PATTERN).stem}.part", yesterday)):
         for path in directory.glob(pattern):
-            if datetime.fromtimestamp(path.stat().st_mtime, UTC) < limit:
+            if path != newest and datetime.fromtimestamp(path.stat().st_mtime, UTC) < limit:
                 path.unlink(missing_ok=True)
                 removed.append(path)
     return removed

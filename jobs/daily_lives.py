@@ -1,10 +1,9 @@
 """Days that were made, read through a cache in Redis over PostgreSQL.
 
-A worker puts a new day into the cache after its commit; a reader fills the cache only where it is empty.
-So whatever the order, an old day never stays in the place of a newer one.
+The cache's key names the task that made the day. PostgreSQL says which task that is; so a day that was made
+anew is seen at once, whatever happened to the cache, and only the large part of the answer comes from it.
 """
 
-from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final
 
@@ -19,16 +18,6 @@ log = structlog.get_logger(__name__)
 KEEP_SECONDS: Final = 24 * 3600
 
 
-def cache_key(day: date, account_id: int) -> str:
-    """Where a day is cached; account 0 is the persona without one."""
-    return f"pressroom:daily-life:{day.isoformat()}:{account_id}"
-
-
-def cached(row: Mapping[str, Any]) -> bytes:
-    """A day's row as it is cached and returned."""
-    return orjson.dumps({**row, "account_id": row["account_id"] or None}, option=orjson.OPT_UTC_Z)
-
-
 class DailyLives:
     """The reading side."""
 
@@ -37,19 +26,24 @@ class DailyLives:
         self._cache = cache
 
     def get(self, day: date, account_id: int) -> Any:
-        """A day as JSON, from the cache or the database; None when there is none."""
-        key = cache_key(day, account_id)
+        """A day as JSON (account 0: the persona without one); None when there is none."""
+        which = {"date": day, "account_id": account_id}
+        newest = self._database.one("daily_life_version", which)
+        if newest is None:
+            return None
+        key = f"pressroom:daily-life:{day.isoformat()}:{account_id}:{newest['task_id']}"
         try:
             if found := self._cache.get(key):
                 return orjson.loads(found)
         except RedisError as error:
             log.warning("cache away", reason=str(error))
-        row = self._database.one("get_daily_life", {"date": day, "account_id": account_id})
+        row = self._database.one("get_daily_life", which)
         if row is None:
             return None
-        document = cached(row)
-        try:
-            self._cache.set(key, document, ex=KEEP_SECONDS, nx=True)
-        except RedisError as error:
-            log.warning("cache not filled", reason=str(error))
+        document = orjson.dumps({**row, "account_id": row["account_id"] or None}, option=orjson.OPT_UTC_Z)
+        if row["task_id"] == newest["task_id"]:
+            try:
+                self._cache.set(key, document, ex=KEEP_SECONDS)
+            except RedisError as error:
+                log.warning("cache not filled", reason=str(error))
         return orjson.loads(document)

@@ -40,7 +40,6 @@ class Ledger:
             "ended": [],
             "later": [],
             "back": {},
-            "cache": [],
             "succeeded": 0,
             "failed": 0,
             "seconds": 0.0,
@@ -71,11 +70,6 @@ class Ledger:
     def back(self, task_id: int, queue: QueueName) -> None:
         """A task returns to the front of its queue."""
         self._page["back"].setdefault(queue, []).append(str(task_id))
-        self._written = False
-
-    def cache(self, key: str, value: bytes, seconds: int) -> None:
-        """Something new stands in PostgreSQL: put it into the cache."""
-        self._page["cache"].append((key, value.decode(), seconds))
         self._written = False
 
     def show_again(self) -> None:

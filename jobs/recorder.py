@@ -29,7 +29,7 @@ class Recorder:
         database: AsyncDatabase,
         worker: str,
         on_completion: Mapping[str, str],
-        on_recorded: Callable[[list[Row], Mapping[str, list[Row]]], None],
+        on_recorded: Callable[[list[Row]], None],
     ) -> None:
         """`on_completion`: task type -> statement to run, with the ids, where its tasks complete."""
         self._database = database
@@ -93,10 +93,8 @@ class Recorder:
         try:
             async with self._database.transaction() as session:
                 rows = await session.all("record_outcomes", _parameters(batch, self._worker))
-                kept = {
-                    statement: await session.all(statement, {"ids": ids})
-                    for statement, ids in self._completed(batch, rows).items()
-                }
+                for statement, ids in self._completed(batch, rows).items():
+                    await session.all(statement, {"ids": ids})
         except (*Refused, orjson.JSONEncodeError) as error:
             # A result that PostgreSQL cannot hold must not keep the others from being recorded.
             if len(batch) > 1:
@@ -106,7 +104,7 @@ class Recorder:
             log.warning("result cannot be stored", task_id=batch[0].claim.id, reason=type(error).__name__)
             await self._record([_unstorable(batch[0])])
             return
-        self._on_recorded(rows, kept)
+        self._on_recorded(rows)
 
     def _completed(self, batch: list[Outcome], rows: list[Row]) -> dict[str, list[int]]:
         """The ids of completed tasks by the statement that is to follow."""

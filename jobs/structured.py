@@ -1,6 +1,5 @@
 """Structured answers: ask a model for JSON, check it, have it repaired once."""
 
-import re
 from typing import Any
 
 import orjson
@@ -10,7 +9,7 @@ from jobs.errors import AttemptError, TaskError
 from jobs.handlers.context import Context
 from jobs.providers.base import ChatRequest
 
-_FENCED = re.compile(r"\A\s*```(?:json)?\s*(.*?)\s*```\s*\Z", re.DOTALL | re.IGNORECASE)
+_FENCE = "```"
 _OPTIONS = {"response_format": {"type": "json_object"}}
 _PROBLEM_CHARS = 500
 
@@ -47,9 +46,11 @@ def parse(text: str, schema: Schema) -> dict[str, Any]:
     Raises:
         ValidationError: says what does not fit.
     """
-    fenced = _FENCED.match(text)
+    text = text.strip()
+    if text.startswith(_FENCE) and text.endswith(_FENCE):
+        text = text.removeprefix(_FENCE).removesuffix(_FENCE).removeprefix("json").removeprefix("JSON")
     try:
-        document = orjson.loads(fenced[1] if fenced else text)
+        document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise ValidationError(f"it is not JSON ({error})") from None
     return dict(schema.load(document, unknown=EXCLUDE))

@@ -133,7 +133,7 @@ class Submitter:
             "account_id": given.get("account_id"),
             **{
                 name: wanted.get(name)
-                for name in ("run_at", "delay_seconds", "execution_id", "parent_task_id", "unique_key")
+                for name in ("run_at", "delay_seconds", "schedule_id", "execution_id", "parent_task_id", "unique_key")
             },
         }
 

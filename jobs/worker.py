@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -24,7 +24,6 @@ from rq.worker import BaseWorker
 from jobs import logs, settings
 from jobs.attempt import perform
 from jobs.beats import BEAT_SECONDS
-from jobs.daily_lives import KEEP_SECONDS, cache_key, cached
 from jobs.errors import SettingsError, Unavailable
 from jobs.flight import Flight
 from jobs.handlers import registry
@@ -178,9 +177,7 @@ class TaskWorker(BaseWorker):
 
     # Outcomes
 
-    def _recorded(self, rows: list[Row], kept: Mapping[str, list[Row]]) -> None:
-        for day in kept.get("keep_daily_lives", []):
-            self._ledger.cache(cache_key(day["date"], day["account_id"]), cached(day), KEEP_SECONDS)
+    def _recorded(self, rows: list[Row]) -> None:
         for row in rows:
             if row["status"] == Status.RETRYING:
                 self._ledger.later(row["id"], row["queue"], row["due_at"])
@@ -231,7 +228,7 @@ class TaskWorker(BaseWorker):
         self._strays = unknown
         if strays:
             log.warning("handing back tasks that nobody here works on", tasks=len(strays))
-            self._recorded(await self._recorder.hand_back(strays), {})
+            self._recorded(await self._recorder.hand_back(strays))
 
     async def _beat_in_redis(self) -> None:
         pipeline: Any = self._doorbell.client.pipeline(transaction=False)

@@ -31,7 +31,8 @@ _PAUSE_SECONDS = 0.5
 _STANDBY_SECONDS = 0.5  # how much later a process without the lock looks
 _COMPARE_SECONDS = 10.0  # between comparisons of PostgreSQL's schedules with the clock's entries
 _FIRING_THREADS = 4
-_READY_LIMIT = 100
+_READY_LIMIT = 1000
+_BUSY_SECONDS = 0.05  # between looks while there is more to fire
 
 
 class Process:
@@ -61,7 +62,10 @@ class Process:
             while not self._clock.stopping:
                 try:
                     self._step()
-                    self._clock.pause()
+                    if self._firing:
+                        self._clock.wait(_BUSY_SECONDS)
+                    else:
+                        self._clock.pause()
                 except (Unavailable, RedisError, OSError) as error:
                     log.warning("scheduler cannot work, trying again", reason=str(error))
                     self._clock.wait(_PAUSE_SECONDS)

@@ -42,33 +42,10 @@ class Firer:
         following: dict[int, datetime | None] = {}
         while True:
             with self._database.transaction() as session:
-                due = session.all("due_schedules", {"late": late, "limit": _LIMIT})
-                if due:
-                    documents, progress = self._planned(due)
-                    session.all("insert_executions", {"documents": Json(documents)})
-                    session.all("advance_schedules", {"documents": Json(progress)})
-                    following |= {schedule["id"]: schedule["next_slot"] for schedule in progress}
+                due = session.all("due_schedules", {"late": late, "limit": _LIMIT, "id": None})
+                following |= note_slots(session, due)
             if len(due) < _LIMIT:
                 return following
-
-    def _planned(self, due: list[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        documents: list[dict[str, Any]] = []
-        progress: list[dict[str, Any]] = []
-        for schedule in due:
-            verdicts, following = _plan(schedule)
-            fired = [verdict.slot for verdict in verdicts if verdict.reason is None]
-            documents += [
-                {
-                    **execution_of(schedule, "schedule"),
-                    "scheduled_for": verdict.slot,
-                    "status": "SKIPPED" if verdict.reason else "PENDING",
-                    "reason": verdict.reason,
-                    "detail": verdict.detail,
-                }
-                for verdict in verdicts
-            ]
-            progress.append({"id": schedule["id"], "next_slot": following, "last_run_at": fired[-1] if fired else None})
-        return documents, progress
 
     def ready(self, limit: int) -> list[int]:
         """Executions that wait to be fired."""
@@ -98,7 +75,7 @@ class Firer:
             if execution is None:
                 return
             began = time.monotonic()
-            firing = Firing(session, self._submitter, execution_id, execution["params"], execution["scheduled_for"])
+            firing = Firing(session, self._submitter, execution)
             outcome = self._run(execution, firing)
             if outcome["result"]:
                 outcome["result"]["duration"] = round(time.monotonic() - began, 3)
@@ -135,6 +112,30 @@ class Firer:
         return {"status": "COMPLETED", "result": result, "error": None}
 
 
+def note_slots(session: Session, due: list[Row]) -> dict[int, datetime | None]:
+    """Make execution rows for the slots that have passed of schedules (rows of `due_schedules`); their next slots."""
+    documents: list[dict[str, Any]] = []
+    progress: list[dict[str, Any]] = []
+    for schedule in due:
+        verdicts, following = _plan(schedule)
+        fired = [verdict.slot for verdict in verdicts if verdict.reason is None]
+        documents += [
+            {
+                **execution_of(schedule, "schedule"),
+                "scheduled_for": verdict.slot,
+                "status": "SKIPPED" if verdict.reason else "PENDING",
+                "reason": verdict.reason,
+                "detail": verdict.detail,
+            }
+            for verdict in verdicts
+        ]
+        progress.append({"id": schedule["id"], "next_slot": following, "last_run_at": fired[-1] if fired else None})
+    if due:
+        session.all("insert_executions", {"documents": Json(documents)})
+        session.all("advance_schedules", {"documents": Json(progress)})
+    return {schedule["id"]: schedule["next_slot"] for schedule in progress}
+
+
 def execution_of(schedule: Mapping[str, Any], trigger: str) -> dict[str, Any]:
     """What an execution remembers of its schedule."""
     return {
@@ -142,6 +143,7 @@ def execution_of(schedule: Mapping[str, Any], trigger: str) -> dict[str, Any]:
         "schedule_name": schedule["name"],
         "task_type": schedule["task_type"],
         "params": schedule["params"],
+        "timezone": schedule["timezone"],
         "trigger": trigger,
     }
 

@@ -11,7 +11,7 @@ from jobs.handlers.registry import TaskType
 from jobs.queues import Doorbell, RedisError
 from jobs.settings import Settings
 from jobs.store.database import Database, Json, Row
-from scheduler.firing import execution_of
+from scheduler.firing import execution_of, note_slots
 from scheduler.planner import timetable_of
 
 log = structlog.get_logger(__name__)
@@ -57,15 +57,14 @@ class Schedules:
         """
         now = datetime.now(UTC)
         with self._database.transaction() as session:
-            row = _found(session.one("lock_schedule", {"id": schedule_id}), schedule_id)
+            _found(session.one("lock_schedule", {"id": schedule_id}), schedule_id)
+            # What passed until now passed under the old terms.
+            note_slots(session, session.all("due_schedules", {"late": 0, "limit": 1, "id": schedule_id}))
+            row = _found(session.one("get_schedule", {"id": schedule_id}), schedule_id)
             facts = {**row, **change}
-            timing = ("cron_expression", "interval", "interval_unit", "timezone", "starts_at", "ends_at")
-            if any(facts[name] != row[name] for name in timing):
+            if any(facts[name] != row[name] for name in ("interval", "interval_unit", "starts_at")):
                 facts["anchor"] = facts["starts_at"] or now
-                facts = _prepared(facts, now)
-            else:
-                # A slot that passed a moment ago is still to be noted.
-                facts = {**facts, "params": Json(facts["params"])}
+            facts = _prepared(facts, now)
             changed = session.one("update_schedule", facts)
             assert changed  # noqa: S101 - it is locked
         self._carry(changed)

@@ -6,6 +6,7 @@ happens at the first moment after the gap; one that comes twice happens the firs
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -24,7 +25,7 @@ UNITS: Final = {
 _NUMBER, _NAME = r"\d{1,2}", r"(?:\d{1,2}|[a-z]{3})"
 _PARTS: Final = {"minute": _NUMBER, "hour": _NUMBER, "day": _NUMBER, "month": _NAME, "weekday": _NAME}
 _RANGE = re.compile(r"(\d+)-(\d+)")
-_LONGEST_GAP: Final = timedelta(hours=30)  # longer than any change of a clock
+_A_DAY_AND_MORE: Final = timedelta(hours=30)  # longer than any change of a clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,17 @@ class Timetable:
     def _by_interval(self, after: datetime) -> Iterator[datetime]:
         assert self.interval  # noqa: S101 - chosen by `slots`
         count = max(0, (after - self.anchor) // self.interval + 1)
-        while True:
-            yield self.anchor + count * self.interval
-            count += 1
+        with suppress(OverflowError):  # at the end of time there are no more slots
+            while True:
+                yield self.anchor + count * self.interval
+                count += 1
 
     def _by_cron(self, after: datetime) -> Iterator[datetime]:
         assert self.cron  # noqa: S101 - chosen by `slots`
-        here, earlier = after.astimezone(self.zone), (after - _LONGEST_GAP).astimezone(self.zone)
-        local = here.replace(tzinfo=None)
-        if here.utcoffset() != earlier.utcoffset():
-            # The clock was changed: begin early enough to see times that this moved behind `after`.
-            local -= _LONGEST_GAP
+        here, earlier = after.astimezone(self.zone), (after - _A_DAY_AND_MORE).astimezone(self.zone)
+        change = (here.utcoffset() or timedelta()) - (earlier.utcoffset() or timedelta())
+        # Where the clock was changed: early enough to see times that this moved behind `after`.
+        local = here.replace(tzinfo=None) - abs(change)
         last = after
         walker = croniter(self.cron, local)
         while True:

@@ -39,8 +39,6 @@ end
 
 for _, task in ipairs(doc.later) do later(task[1], task[2], task[3], doc.now) end
 for queue, ids in pairs(doc.back) do push(queue, ids, doc.now, 'LPUSH') end
-for _, entry in ipairs(doc.cache) do redis.call('SET', entry[1], entry[2], 'EX', entry[3]) end
-
 redis.call('HSET', worker, 'state', doc.state)
 redis.call('HINCRBY', worker, 'successful_job_count', doc.succeeded)
 redis.call('HINCRBY', worker, 'failed_job_count', doc.failed)

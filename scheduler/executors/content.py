@@ -15,6 +15,7 @@ from scheduler.executors.registry import Firing, executor
 log = structlog.get_logger(__name__)
 
 CHUNK: Final = 100
+MOST_TASKS: Final = 100_000
 _SHORT = validate.Length(1, 500)
 
 
@@ -47,6 +48,9 @@ class ContentParams(Schema):
     def _how_many(self, data: dict[str, Any], **_: Any) -> None:
         if not data.get("count_per_account") and not data.get("topics"):
             raise ValidationError("Required unless topics are given.", "count_per_account")
+        pieces = data.get("count_per_account") or len(data["topics"])
+        if len(data["account_ids"]) * pieces > MOST_TASKS:
+            raise ValidationError(f"More than {MOST_TASKS} tasks in one firing.", "account_ids")
 
 
 @executor("async_content_generation", lambda _types: ContentParams())

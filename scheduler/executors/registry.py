@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema
@@ -17,24 +16,23 @@ class Firing:
     """One firing, inside the transaction that does all of it.
 
     Attributes:
+        execution: its row; among others `scheduled_for` and the schedule's `timezone`.
         params: as the executor's schema loaded them.
-        slot: the moment it was due.
         submitted: the tasks it made, to be announced after the commit.
     """
 
     session: Session
     submitter: Submitter
-    execution_id: int
-    params: dict[str, Any]
-    slot: datetime
+    execution: Row
+    params: dict[str, Any] = field(default_factory=dict)
     submitted: list[Row] = field(default_factory=list)
 
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Submit tasks, all or none; a key derived from the firing makes each of them unique."""
-        first = len(self.submitted)
+        origin = {"schedule_id": self.execution["schedule_id"], "execution_id": self.execution["id"]}
         keyed = [
-            {**task, "execution_id": self.execution_id, "unique_key": f"execution:{self.execution_id}:{number}"}
-            for number, task in enumerate(tasks, start=first)
+            {**task, **origin, "unique_key": f"execution:{self.execution['id']}:{number}"}
+            for number, task in enumerate(tasks, start=len(self.submitted))
         ]
         with self.session.savepoint():
             rows = self.submitter.insert(self.session, keyed)

@@ -50,14 +50,6 @@ class DailyLifeParams(DailyLifeInput):
         exclude = ("target_date",)
 
     days_ahead = StrictInteger(load_default=0, validate=validate.Range(0, 366))
-    timezone = fields.String(load_default="UTC")
-
-    @validates_schema(skip_on_field_errors=True)
-    def _known_zone(self, data: dict[str, Any], **_: Any) -> None:
-        try:
-            ZoneInfo(data["timezone"])
-        except (KeyError, ValueError, OSError):
-            raise ValidationError("Not an IANA time zone.", "timezone") from None
 
 
 def _one(firing: Firing, **task: Any) -> dict[str, Any]:
@@ -74,10 +66,10 @@ def submit_task(firing: Firing) -> dict[str, Any]:
 
 @executor("daily_life", lambda _types: DailyLifeParams())
 def daily_life(firing: Firing) -> dict[str, Any]:
-    """Plans the day of the firing, or one some days later, for an account or persona."""
+    """Plans the day of the firing in the schedule's zone, or one some days later, for an account or persona."""
     params = dict(firing.params)
-    zone, ahead = ZoneInfo(params.pop("timezone")), timedelta(days=params.pop("days_ahead"))
-    day = (firing.slot.astimezone(zone) + ahead).date()
+    slot = firing.execution["scheduled_for"].astimezone(ZoneInfo(firing.execution["timezone"]))
+    day = (slot + timedelta(days=params.pop("days_ahead"))).date()
     return _one(firing, task_type="daily_life", input={"target_date": day.isoformat(), **params})
 
 

@@ -35,6 +35,7 @@ def test_old_dumps_and_left_overs_are_removed_and_nothing_else(tmp_path: Path) -
     ages = {
         "pressroom-20260101T000000000000Z.dump": 8,
         "pressroom-20260102T000000000000Z.dump": 6,
+        "pressroom-20260105T000000000000Z.dump": 9,
         "pressroom-20260103T000000000000Z.part": 2,
         "pressroom-20260104T000000000000Z.part": 0,
         "notes.txt": 99,

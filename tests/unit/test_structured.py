@@ -23,6 +23,11 @@ def test_json_with_or_without_a_fence_is_read(text: str) -> None:
     assert parse(text, Shape()) == {"a": 1}
 
 
+def test_a_runaway_answer_is_read_in_no_time() -> None:
+    with pytest.raises(ValidationError):
+        parse("```json\n" + "\n" * 1_000_000, Shape())
+
+
 @pytest.mark.parametrize("text", ["", "a: 1", "[1]", "null", '{"b": 1}', 'Sure! {"a": 1}'])
 def test_the_rest_does_not_fit(text: str) -> None:
     with pytest.raises(ValidationError):

@@ -46,6 +46,7 @@ CREATE TABLE executions (
     schedule_name text NOT NULL,
     task_type     text NOT NULL,
     params        jsonb NOT NULL,
+    timezone      text NOT NULL,
     scheduled_for timestamptz NOT NULL,
     trigger       text NOT NULL CHECK (trigger IN ('schedule', 'manual')),
     status        text NOT NULL CHECK (status IN ('PENDING', 'COMPLETED', 'FAILED', 'SKIPPED')),
@@ -65,14 +66,15 @@ CREATE UNIQUE INDEX executions_slot ON executions (schedule_id, scheduled_for) W
 CREATE INDEX executions_by_schedule ON executions (schedule_id, id);
 CREATE INDEX executions_by_status ON executions (status, id);
 CREATE INDEX executions_by_time ON executions (scheduled_for, id);
-CREATE INDEX executions_pending ON executions (id) WHERE status = 'PENDING';
+CREATE INDEX executions_pending ON executions (schedule_id, id) WHERE status = 'PENDING';
 
+ALTER TABLE tasks ADD COLUMN schedule_id bigint;
 ALTER TABLE tasks ADD COLUMN execution_id bigint;
 ALTER TABLE tasks ADD COLUMN parent_task_id bigint;
 ALTER TABLE tasks ADD COLUMN unique_key text;
--- Whether a schedule's last firing still works.
-CREATE INDEX tasks_of_execution ON tasks (execution_id)
-    WHERE execution_id IS NOT NULL AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING');
+-- Whether a schedule still works.
+CREATE INDEX tasks_of_schedule ON tasks (schedule_id)
+    WHERE schedule_id IS NOT NULL AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING');
 CREATE UNIQUE INDEX tasks_unique_key ON tasks (unique_key)
     WHERE unique_key IS NOT NULL AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING');
 

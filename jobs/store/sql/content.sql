@@ -5,7 +5,7 @@ ON CONFLICT (id) DO NOTHING RETURNING *
 
 -- name: lift_account_ids
 -- After a caller chose an id, the sequence goes on behind the largest.
-SELECT setval(pg_get_serial_sequence('accounts', 'id'), greatest(max(id), 1), max(id) IS NOT NULL) FROM accounts
+SELECT setval('accounts_id_seq', greatest(max(id), (SELECT last_value FROM accounts_id_seq))) FROM accounts
 
 -- name: get_account
 SELECT * FROM accounts WHERE id = %(id)s
@@ -67,7 +67,9 @@ FROM tasks WHERE id = ANY (%(ids)s) ORDER BY 1, 2, id DESC
 ON CONFLICT (date, account_id) DO UPDATE
 SET task_id = excluded.task_id, schedule_items = excluded.schedule_items,
     micro_experiences = excluded.micro_experiences, updated_at = now()
-RETURNING *
+
+-- name: daily_life_version
+SELECT task_id FROM daily_lives WHERE date = %(date)s AND account_id = %(account_id)s
 
 -- name: get_daily_life
 SELECT * FROM daily_lives WHERE date = %(date)s AND account_id = %(account_id)s

@@ -25,27 +25,25 @@ WHERE id = %(id)s RETURNING *
 DELETE FROM schedules WHERE id = %(id)s AND builtin IS NULL RETURNING id
 
 -- name: due_schedules
--- Those with a slot that has passed, each with whether its last firing still works. A schedule that
--- another process is looking at is left to it.
-SELECT s.*, now() AS now, EXISTS (
-           SELECT FROM (SELECT id, status FROM executions
-                        WHERE schedule_id = s.id AND status <> 'SKIPPED' ORDER BY id DESC LIMIT 1) AS last
-           WHERE last.status = 'PENDING' OR EXISTS (
-               SELECT FROM tasks WHERE execution_id = last.id
-                 AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))) AS is_working
+-- Those with a slot that has passed (or one of them), each with whether a firing of it still works. A schedule
+-- that another process is looking at is left to it.
+SELECT s.*, now() AS now,
+       EXISTS (SELECT FROM executions WHERE schedule_id = s.id AND status = 'PENDING')
+       OR EXISTS (SELECT FROM tasks WHERE schedule_id = s.id
+                  AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING')) AS is_working
 FROM schedules AS s
-WHERE next_slot <= now() - %(late)s * interval '1 second'
+WHERE next_slot <= now() - %(late)s * interval '1 second' AND (%(id)s::bigint IS NULL OR id = %(id)s)
 ORDER BY next_slot LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 
 -- name: insert_executions
 -- A slot has one execution, whoever notes it first.
-INSERT INTO executions (schedule_id, schedule_name, task_type, params, scheduled_for, trigger, status, reason,
-                        detail, completed_at)
-SELECT schedule_id, schedule_name, task_type, params, scheduled_for, trigger, status, reason, detail,
+INSERT INTO executions (schedule_id, schedule_name, task_type, params, timezone, scheduled_for, trigger, status,
+                        reason, detail, completed_at)
+SELECT schedule_id, schedule_name, task_type, params, timezone, scheduled_for, trigger, status, reason, detail,
        CASE WHEN status = 'SKIPPED' THEN now() END
 FROM jsonb_to_recordset(%(documents)s) AS doc (
-    schedule_id bigint, schedule_name text, task_type text, params jsonb, scheduled_for timestamptz, trigger text,
-    status text, reason text, detail text)
+    schedule_id bigint, schedule_name text, task_type text, params jsonb, timezone text, scheduled_for timestamptz,
+    trigger text, status text, reason text, detail text)
 ORDER BY scheduled_for
 ON CONFLICT (schedule_id, scheduled_for) WHERE trigger = 'schedule' DO NOTHING
 RETURNING *
@@ -59,12 +57,11 @@ WHERE s.id = doc.id
 -- What is to be fired now: in the order of the slots, one at a time where overlaps are to be queued.
 SELECT e.id FROM executions AS e LEFT JOIN schedules AS s ON s.id = e.schedule_id
 WHERE e.status = 'PENDING' AND NOT (
-    e.trigger = 'schedule' AND s.overlap_policy = 'queue' AND EXISTS (
-        SELECT FROM executions AS earlier
-        WHERE earlier.schedule_id = e.schedule_id AND earlier.id < e.id AND (
-            earlier.status = 'PENDING' OR EXISTS (
-                SELECT FROM tasks WHERE execution_id = earlier.id
-                  AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING')))))
+    e.trigger = 'schedule' AND s.overlap_policy = 'queue' AND (
+        EXISTS (SELECT FROM executions AS earlier
+                WHERE earlier.schedule_id = e.schedule_id AND earlier.status = 'PENDING' AND earlier.id < e.id)
+        OR EXISTS (SELECT FROM tasks WHERE schedule_id = e.schedule_id
+                   AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))))
 ORDER BY e.id LIMIT %(limit)s
 
 -- name: take_execution

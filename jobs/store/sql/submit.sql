@@ -8,14 +8,14 @@ WITH incoming AS (
     FROM jsonb_to_recordset(%(documents)s) AS doc (
         task_type text, prompt text, model text, input jsonb, metadata jsonb, priority smallint, queue text,
         max_retries integer, timeout_seconds integer, retry jsonb, run_at timestamptz, delay_seconds float8,
-        account_id bigint, execution_id bigint, parent_task_id bigint, unique_key text)
+        account_id bigint, schedule_id bigint, execution_id bigint, parent_task_id bigint, unique_key text)
 ), created AS (
     INSERT INTO tasks (task_type, prompt, model, input, metadata, status, priority, queue, max_retries,
                        timeout_seconds, retry, run_at, due_at, announced_at, batch_id, request_id,
-                       account_id, execution_id, parent_task_id, unique_key)
+                       account_id, schedule_id, execution_id, parent_task_id, unique_key)
     SELECT task_type, prompt, model, input, metadata, 'PENDING', priority, queue, max_retries,
            timeout_seconds, retry, at, CASE WHEN at > now() THEN at END, CASE WHEN at > now() THEN NULL ELSE now() END,
-           %(batch_id)s, %(request_id)s, account_id, execution_id, parent_task_id, unique_key
+           %(batch_id)s, %(request_id)s, account_id, schedule_id, execution_id, parent_task_id, unique_key
     FROM incoming, LATERAL (SELECT coalesce(run_at, now() + delay_seconds * interval '1 second') AS at) AS asked
     ORDER BY position
     ON CONFLICT (unique_key)
