@@ -140,7 +140,7 @@ def trigger_schedule(schedule_id: int) -> Any:
     """Fire now, also when it is paused or still works; answers with the execution."""
     tools = services.get()
     execution_id = tools.schedules.by_hand(schedule_id)
-    tools.firer.fire(execution_id)
+    tools.firer.fire([execution_id])
     location = url_for("scheduler.get_execution", execution_id=execution_id)
     return jsonify(_execution(execution_id)), 201, {"Location": location}
 

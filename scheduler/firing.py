@@ -5,19 +5,19 @@ whole work, its tasks included, is one transaction with its outcome, so that it 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import structlog
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
 
 from jobs.errors import Unavailable
 from jobs.handlers.registry import TaskType
 from jobs.store.database import Database, Json, Row, Session
 from jobs.submit import Submitter
 from scheduler.executors import EXECUTORS
-from scheduler.executors.registry import Firing
+from scheduler.executors.registry import Executor, Firing
 from scheduler.planner import Verdict, plan
 
 log = structlog.get_logger(__name__)
@@ -32,6 +32,7 @@ class Firer:
         self._database = database
         self._submitter = submitter
         self._types = types
+        self._schemas: dict[str, Schema] = {}
 
     def note_due(self, late: float = 0.0) -> dict[int, datetime | None]:
         """Make execution rows for all slots that have passed by `late` seconds.
@@ -51,41 +52,51 @@ class Firer:
         """Executions that wait to be fired."""
         return [row["id"] for row in self._database.all("ready_executions", {"limit": limit})]
 
-    def fire(self, execution_id: int) -> None:
-        """Do the work of a pending execution; nothing when another process does.
+    def fire(self, ids: Sequence[int]) -> None:
+        """Do the work of pending executions, leaving out those that another process is at.
 
         Raises:
-            Unavailable: nothing of it was stored; it stays pending.
+            Unavailable: nothing of it was stored; they stay pending.
         """
         try:
-            self._fire(execution_id)
+            self._fire(ids)
         except Unavailable:
             raise
         except Exception as error:
-            # What cannot even be recorded as it is must not be tried again for ever.
-            log.exception("firing failed", execution_id=execution_id)
+            # What cannot even be recorded as it is must neither stop the others nor be tried for ever.
+            log.exception("firing failed", executions=list(ids))
+            if len(ids) > 1:
+                for execution_id in ids:
+                    self.fire([execution_id])
+                return
             outcome = _failed("executor_error", f"The firing raised {type(error).__name__}.")
             with self._database.transaction() as session:
-                if execution := session.one("take_execution", {"id": execution_id}):
+                for execution in session.all("take_executions", {"ids": list(ids)}):
                     _finish(session, execution, outcome)
 
-    def _fire(self, execution_id: int) -> None:
+    def _fire(self, ids: Sequence[int]) -> None:
+        submitted: list[Row] = []
         with self._database.transaction() as session:
-            execution = session.one("take_execution", {"id": execution_id})
-            if execution is None:
-                return
-            began = time.monotonic()
-            firing = Firing(session, self._submitter, execution)
-            outcome = self._run(execution, firing)
-            if outcome["result"]:
-                outcome["result"]["duration"] = round(time.monotonic() - began, 3)
-            _finish(session, execution, outcome)
-        self._submitter.announce(firing.submitted)
-        late = (execution["now"] - execution["scheduled_for"]).total_seconds()
-        log.info(
-            "fired", schedule_id=execution["schedule_id"], execution_id=execution_id, status=outcome["status"],
-            tasks=len(firing.submitted), late=round(late, 3),
-        )  # fmt: skip
+            for execution in session.all("take_executions", {"ids": list(ids)}):
+                began = time.monotonic()
+                firing = Firing(session, self._submitter, execution)
+                outcome = self._run(execution, firing)
+                if outcome["result"]:
+                    outcome["result"]["duration"] = round(time.monotonic() - began, 3)
+                _finish(session, execution, outcome)
+                submitted += firing.submitted
+                late = (execution["began"] - execution["scheduled_for"]).total_seconds()
+                log.info(
+                    "fired", schedule_id=execution["schedule_id"], execution_id=execution["id"],
+                    status=outcome["status"], tasks=len(firing.submitted), late=round(late, 3),
+                )  # fmt: skip
+        self._submitter.announce(submitted)
+
+    def _schema_of(self, executor: Executor) -> Schema:
+        """Made once: making a schema costs more than a small firing."""
+        if executor.name not in self._schemas:
+            self._schemas[executor.name] = executor.params_schema(self._types)
+        return self._schemas[executor.name]
 
     def _run(self, execution: Row, firing: Firing) -> dict[str, Any]:
         """The executor's result, or why it failed; then nothing it did is kept."""
@@ -93,7 +104,7 @@ class Firer:
         try:
             if executor is None:
                 raise LookupError(execution["task_type"])
-            firing.params = dict(executor.params_schema(self._types).load(execution["params"]))
+            firing.params = dict(self._schema_of(executor).load(execution["params"]))
             with firing.session.savepoint():
                 result = executor.run(firing)
         except Unavailable:
@@ -162,7 +173,7 @@ def _finish(session: Session, execution: Row, outcome: Mapping[str, Any]) -> Non
         "finish_execution",
         {
             "id": execution["id"],
-            "started_at": execution["now"],
+            "started_at": execution["began"],
             "status": outcome["status"],
             "result": Json(outcome["result"]) if outcome["result"] else None,
             "error": Json(outcome["error"]) if outcome["error"] else None,

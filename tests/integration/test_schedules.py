@@ -79,8 +79,7 @@ def passed(database: Database, schedule_id: int, seconds: float) -> None:
 def fire(firer: Firer) -> None:
     """What the scheduler process does when it looks."""
     firer.note_due()
-    for execution_id in firer.ready(1000):
-        firer.fire(execution_id)
+    firer.fire(firer.ready(1000))
 
 
 def executions(client: FlaskClient, **query: Any) -> list[dict[str, Any]]:
@@ -289,10 +288,10 @@ class TestFiring:
         with monkeypatch.context() as crash:
             crash.setattr("scheduler.firing._finish", die)
             with pytest.raises(Died):
-                firer.fire(execution_id)
+                firer.fire([execution_id])
         assert client.get("/api/v1/tasks").get_json() == []
-        firer.fire(execution_id)
-        firer.fire(execution_id)
+        firer.fire([execution_id])
+        firer.fire([execution_id])
         assert len(client.get("/api/v1/tasks").get_json()) == 6
 
     def test_why_it_did_not_run_has_an_answer(self, client: FlaskClient, database: Database, firer: Firer) -> None:

@@ -64,8 +64,10 @@ WHERE e.status = 'PENDING' AND NOT (
                    AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))))
 ORDER BY e.id LIMIT %(limit)s
 
--- name: take_execution
-SELECT *, now() AS now FROM executions WHERE id = %(id)s AND status = 'PENDING' FOR UPDATE SKIP LOCKED
+-- name: take_executions
+-- Those that no other process is at.
+SELECT *, clock_timestamp() AS began FROM executions WHERE id = ANY (%(ids)s) AND status = 'PENDING'
+ORDER BY id FOR UPDATE SKIP LOCKED
 
 -- name: finish_execution
 UPDATE executions
