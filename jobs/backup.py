@@ -15,8 +15,9 @@ from typing import Final
 import structlog
 
 from jobs import settings
+from jobs.bundled import postgres_programs
 from jobs.errors import PressroomError
-from jobs.settings import child_environment, postgres_programs
+from jobs.settings import child_environment
 from jobs.store.database import connection_facts
 
 log = structlog.get_logger(__name__)

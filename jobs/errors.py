@@ -51,7 +51,7 @@ class TaskError:
     """Why an attempt failed, as kept with the task and shown to callers. Never a traceback.
 
     Attributes:
-        code: one of SPEC's codes: timeout, rate_limited, provider_error, provider_unreachable,
+        code: timeout, rate_limited, provider_error, provider_unreachable,
             invalid_response, handler_error, dependency_failed, worker_lost, unknown_model...
         message: one sentence for a person; holds no secret.
         retryable: whether trying again later can help.

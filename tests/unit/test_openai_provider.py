@@ -1,4 +1,4 @@
-"""Every way an endpoint can answer becomes an answer or one of SPEC's errors."""
+"""Every way an endpoint can answer becomes an answer or one of the documented errors."""
 
 import asyncio
 from collections.abc import Callable
