@@ -9,7 +9,7 @@ from api import services
 from api.bodies import Blueprint
 from api.errors import abort
 from api.paging import Paging, page_of, sort_field
-from jobs.errors import NotFound
+from jobs.errors import found
 from jobs.fields import JsonObject, StrictInteger, Text
 from jobs.store import listing
 from jobs.store.database import Json, Row
@@ -62,12 +62,6 @@ def shown(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in AccountSchema().fields}
 
 
-def _found(row: Row | None, account_id: int) -> Row:
-    if row is None:
-        raise NotFound(f"There is no account {account_id}.")
-    return row
-
-
 @blueprint.post("")
 @blueprint.arguments(NewAccount)
 @blueprint.response(201, AccountSchema)
@@ -102,7 +96,7 @@ def list_accounts(query: dict[str, Any]) -> Any:
 @blueprint.alt_response(404, description="There is none")
 def get_account(account_id: int) -> Any:
     """One account."""
-    return jsonify(shown(_found(services.get().database.one("get_account", {"id": account_id}), account_id)))
+    return jsonify(shown(found(services.get().database.one("get_account", {"id": account_id}), "account", account_id)))
 
 
 def _update(account_id: int, change: dict[str, Any]) -> Any:
@@ -111,7 +105,7 @@ def _update(account_id: int, change: dict[str, Any]) -> Any:
         "name": change.get("name"),
         "profile": Json(change["profile"]) if "profile" in change else None,
     }
-    return jsonify(shown(_found(services.get().database.one("update_account", facts), account_id)))
+    return jsonify(shown(found(services.get().database.one("update_account", facts), "account", account_id)))
 
 
 class AccountReplacement(AccountChange):
@@ -147,6 +141,6 @@ def delete_account(account_id: int) -> Any:
     """Remove an account that has neither contents nor unfinished tasks."""
     database = services.get().database
     if not database.all("delete_account", {"id": account_id}):
-        _found(database.one("get_account", {"id": account_id}), account_id)
+        found(database.one("get_account", {"id": account_id}), "account", account_id)
         abort(409, message=f"Account {account_id} has contents or unfinished tasks.")
     return "", 204

@@ -28,7 +28,7 @@ from api.schedule_schemas import (
 )
 from api.schemas import json_schema
 from jobs.beats import LEASE_SECONDS
-from jobs.errors import NotFound
+from jobs.errors import found
 from jobs.store import listing
 from jobs.store.database import Row
 from scheduler.executors import EXECUTORS
@@ -168,9 +168,7 @@ def list_executions(query: dict[str, Any]) -> Any:
 
 def _execution(execution_id: int) -> dict[str, Any]:
     row = services.get().database.one("get_execution", {"id": execution_id})
-    if row is None:
-        raise NotFound(f"There is no execution {execution_id}.")
-    return shown_execution(row)
+    return shown_execution(found(row, "execution", execution_id))
 
 
 @blueprint.get("/executions/<id:execution_id>")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.errors import NotFound, StateConflict
+from jobs.errors import StateConflict, found
 from jobs.store.database import Database, Json, Row, Session
 from jobs.submit import Submitter
 
@@ -22,7 +22,7 @@ class Contents:
 
     def get(self, content_id: int) -> Row:
         """A content's row."""
-        return _found(self._database.one("get_content", {"id": content_id}), content_id)
+        return found(self._database.one("get_content", {"id": content_id}), "content", content_id)
 
     def edits(self, content_id: int) -> list[Row]:
         """Its edits, oldest first."""
@@ -63,12 +63,12 @@ class Contents:
                 return content
             before = {name: content[name] for name in changed}
             facts = {name: content[name] for name in _EDITABLE} | changed
-            row = _found(session.one("edit_content", {"id": content_id, **facts}), content_id)
+            row = found(session.one("edit_content", {"id": content_id, **facts}), "content", content_id)
             session.all("log_edit", {"id": content_id, "who": who, "before": Json(before), "after": Json(changed)})
             return row
 
     def _lock(self, session: Session, content_id: int, unless: str | None = None) -> Row:
-        content = _found(session.one("lock_content", {"id": content_id}), content_id)
+        content = found(session.one("lock_content", {"id": content_id}), "content", content_id)
         if content["review_status"] == unless:
             raise StateConflict(f"Content {content_id} is {unless} already.")
         return content
@@ -76,7 +76,7 @@ class Contents:
 
 def _review(session: Session, content_id: int, status: str, reason: str | None, who: str) -> Row:
     facts = {"id": content_id, "status": status, "reason": reason, "who": who}
-    return _found(session.one("review_content", facts), content_id)
+    return found(session.one("review_content", facts), "content", content_id)
 
 
 def _again(task: Row, reason: str) -> dict[str, Any]:
@@ -86,9 +86,3 @@ def _again(task: Row, reason: str) -> dict[str, Any]:
         "input": {**task["input"], "rejected_because": reason},
         "parent_task_id": task["id"],
     }
-
-
-def _found(row: Row | None, content_id: int) -> Row:
-    if row is None:
-        raise NotFound(f"There is no content {content_id}.")
-    return row

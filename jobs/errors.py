@@ -11,7 +11,9 @@ PressroomError
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class PressroomError(Exception):
@@ -36,6 +38,13 @@ class Unavailable(PressroomError):
 
 class NotFound(PressroomError):
     """There is no such thing."""
+
+
+def found(row: T | None, what: str, number: int) -> T:
+    """The row; `NotFound`, saying what was looked for, when there is none."""
+    if row is None:
+        raise NotFound(f"There is no {what} {number}.")
+    return row
 
 
 class StateConflict(PressroomError):

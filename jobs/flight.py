@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine, Set
 from typing import Any
 
 import structlog
@@ -80,7 +80,7 @@ class Flight:
         # A callback, because a task that is cancelled before its first step runs no code of its own.
         running.task.add_done_callback(lambda _: self._landed(running))
 
-    def cancel(self, task_ids: Collection[int]) -> None:
+    def cancel(self, task_ids: Set[int]) -> None:
         """Stop the attempts at these tasks; they are cancelled."""
         for running in list(self._running.values()):
             if running.claim.id in task_ids:

@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 
-from jobs.errors import NotFound, StateConflict
+from jobs.errors import StateConflict, found
 from jobs.lifecycle import TERMINAL, Status, sources
 from jobs.queues import Doorbell, RedisError
 from jobs.store.database import Database, Row
@@ -27,7 +27,7 @@ class Manager:
         Raises:
             NotFound: there is none.
         """
-        return _found(self._database.one("get_task", {"id": task_id}), "task", task_id)
+        return found(self._database.one("get_task", {"id": task_id}), "task", task_id)
 
     def events(self, task_id: int) -> list[Row]:
         """A task's event log, oldest first; `NotFound` when there is no such task."""
@@ -63,7 +63,7 @@ class Manager:
             `created_at`, `completed_at`.
         """
         with self._database.transaction() as session:
-            batch = _found(session.one("get_batch", {"id": batch_id}), "batch", batch_id)
+            batch = found(session.one("get_batch", {"id": batch_id}), "batch", batch_id)
             states = session.all("batch_counts", {"id": batch_id})
             errors = session.all("batch_errors", {"id": batch_id})
         ended = [state for state in states if state["status"] in TERMINAL]
@@ -115,9 +115,3 @@ def fresh_batch(row: Row) -> dict[str, Any]:
         "created_at": row["created_at"],
         "completed_at": None,
     }
-
-
-def _found(row: Row | None, what: str, number: int) -> Row:
-    if row is None:
-        raise NotFound(f"There is no {what} {number}.")
-    return row

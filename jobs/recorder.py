@@ -18,7 +18,11 @@ log = structlog.get_logger(__name__)
 GATHER_SECONDS: Final = 0.01
 _MOST = 1000  # outcomes in one statement
 _PAUSE_SECONDS = 0.5  # between tries while PostgreSQL is away
+_COLUMNS = ("ids", "fences", "statuses", "results", "errors", "usages", "delays")
 _TARGETS = sorted(TRANSITIONS[Status.PROCESSING])
+
+Values = tuple[int, int, str, str | None, str | None, str | None, float | None]
+"""One outcome as `record_outcomes` takes it: in the order of its columns."""
 
 
 class Recorder:
@@ -73,26 +77,13 @@ class Recorder:
 
     async def hand_back(self, runs: Sequence[Run]) -> list[Row]:
         """Let go of claims that no attempt was made for; returns what was recorded."""
-        nothing = [None] * len(runs)
-        return await self._database.all(
-            "record_outcomes",
-            {
-                "worker": self._worker,
-                "targets": _TARGETS,
-                "ids": [task_id for task_id, _ in runs],
-                "fences": [fence for _, fence in runs],
-                "statuses": [Status.PENDING.value] * len(runs),
-                "results": nothing,
-                "errors": nothing,
-                "usages": nothing,
-                "delays": nothing,
-            },
-        )
+        let_go = [(task_id, fence, Status.PENDING.value, None, None, None, None) for task_id, fence in runs]
+        return await self._database.all("record_outcomes", _parameters(self._worker, let_go))
 
     async def _record(self, batch: list[Outcome]) -> None:
         try:
             async with self._database.transaction() as session:
-                rows = await session.all("record_outcomes", _parameters(batch, self._worker))
+                rows = await session.all("record_outcomes", _parameters(self._worker, list(map(_values, batch))))
                 for statement, ids in self._completed(batch, rows).items():
                     await session.all(statement, {"ids": ids})
         except (*Refused, orjson.JSONEncodeError) as error:
@@ -128,15 +119,12 @@ def _json(value: dict[str, Any] | None) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
-def _parameters(batch: list[Outcome], worker: str) -> dict[str, Any]:
-    return {
-        "worker": worker,
-        "targets": _TARGETS,
-        "ids": [outcome.claim.id for outcome in batch],
-        "fences": [outcome.claim.fence for outcome in batch],
-        "statuses": [outcome.status.value for outcome in batch],
-        "results": [_json(outcome.result) for outcome in batch],
-        "errors": [_json(outcome.error.as_json() if outcome.error else None) for outcome in batch],
-        "usages": [_json(outcome.usage) for outcome in batch],
-        "delays": [outcome.delay for outcome in batch],
-    }
+def _values(outcome: Outcome) -> Values:
+    claim, error = outcome.claim, outcome.error.as_json() if outcome.error else None
+    result, usage = _json(outcome.result), _json(outcome.usage)
+    return claim.id, claim.fence, outcome.status.value, result, _json(error), usage, outcome.delay
+
+
+def _parameters(worker: str, outcomes: Sequence[Values]) -> dict[str, Any]:
+    columns = zip(_COLUMNS, map(list, zip(*outcomes, strict=True)), strict=True)
+    return {"worker": worker, "targets": _TARGETS, **dict(columns)}

@@ -265,12 +265,12 @@ class TaskWorker(BaseWorker):
         try:
             payload = parse_payload(message)
             command = payload["command"]
-            task_ids = [int(task_id) for task_id in payload.get("task_ids") or [payload.get("job_id", 0)]]
+            task_ids = {int(task_id) for task_id in payload.get("task_ids") or [payload.get("job_id", 0)]}
         except (ValueError, TypeError, LookupError, AttributeError):
             log.warning("ignored a command that is not understood", worker=self.name)
             return
         if command in ("stop-job", "stop-execution"):  # RQ's own, as `rq` and its dashboard send them
-            wish = {"ids": task_ids, "batch_id": None, "sources": sources(Status.CANCELLED)}
+            wish = {"ids": list(task_ids), "batch_id": None, "sources": sources(Status.CANCELLED)}
             await self._database.all("cancel_tasks", wish)
         if command in ("stop-job", "stop-execution", CANCEL_COMMAND):
             self._flight.cancel(task_ids)

@@ -101,18 +101,17 @@ class Firer:
     def _run(self, execution: Row, firing: Firing) -> dict[str, Any]:
         """The executor's result, or why it failed; then nothing it did is kept."""
         executor = EXECUTORS.get(execution["task_type"])
+        if executor is None:
+            return _failed("unknown_executor", f"There is no executor {execution['task_type']!r} here.")
         try:
-            if executor is None:
-                raise LookupError(execution["task_type"])
             firing.params = dict(self._schema_of(executor).load(execution["params"]))
+        except ValidationError as error:
+            return _failed("invalid_params", f"The parameters do not fit: {error.messages}")
+        try:
             with firing.session.savepoint():
                 result = executor.run(firing)
         except Unavailable:
             raise
-        except LookupError:
-            return _failed("unknown_executor", f"There is no executor {execution['task_type']!r} here.")
-        except ValidationError as error:
-            return _failed("invalid_params", f"The parameters do not fit: {error.messages}")
         except Exception as error:
             log.exception("executor raised", execution_id=execution["id"], executor=execution["task_type"])
             firing.submitted.clear()

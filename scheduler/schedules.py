@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from jobs.errors import NotFound, StateConflict
+from jobs.errors import StateConflict, found
 from jobs.handlers.registry import TaskType
 from jobs.queues import Doorbell, RedisError
 from jobs.settings import Settings
@@ -38,7 +38,7 @@ class Schedules:
 
     def get(self, schedule_id: int) -> Row:
         """A schedule's row; `NotFound` when there is none."""
-        return _found(self._database.one("get_schedule", {"id": schedule_id}), schedule_id)
+        return found(self._database.one("get_schedule", {"id": schedule_id}), "schedule", schedule_id)
 
     def create(self, wanted: Mapping[str, Any], builtin: str | None = None) -> Row | None:
         """Store a checked schedule; None when a built-in one is there already."""
@@ -57,10 +57,10 @@ class Schedules:
         """
         now = datetime.now(UTC)
         with self._database.transaction() as session:
-            _found(session.one("lock_schedule", {"id": schedule_id}), schedule_id)
+            found(session.one("lock_schedule", {"id": schedule_id}), "schedule", schedule_id)
             # What passed until now passed under the old terms.
             note_slots(session, session.all("due_schedules", {"late": 0, "limit": 1, "id": schedule_id}))
-            row = _found(session.one("get_schedule", {"id": schedule_id}), schedule_id)
+            row = found(session.one("get_schedule", {"id": schedule_id}), "schedule", schedule_id)
             facts = {**row, **change}
             if any(facts[name] != row[name] for name in ("interval", "interval_unit", "starts_at")):
                 facts["anchor"] = facts["starts_at"] or now
@@ -152,9 +152,3 @@ def _prepared(facts: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     # An interval begins with its first period, not at once; starts_at itself is a slot.
     after = now if not facts["starts_at"] or facts["starts_at"] < now else now - timedelta(microseconds=1)
     return {**facts, "params": Json(facts["params"]), "next_slot": timetable_of(facts).next_slot(after)}
-
-
-def _found(row: Row | None, schedule_id: int) -> Row:
-    if row is None:
-        raise NotFound(f"There is no schedule {schedule_id}.")
-    return row

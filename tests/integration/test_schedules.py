@@ -10,6 +10,7 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from marshmallow import ValidationError
 
 from api import services
 from jobs.store.database import Database
@@ -354,12 +355,13 @@ class TestFiring:
         assert [row["status"] for row in executions(client)] == ["COMPLETED"] * 6
         assert len(client.get("/api/v1/tasks").get_json()) == 6
 
+    @pytest.mark.parametrize("error", [RuntimeError, KeyError, ValidationError])
     def test_an_executor_that_raises_is_recorded_and_keeps_nothing(
-        self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+        self, error: type[Exception], client: FlaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(firing: Any) -> Any:
             firing.submit([{"task_type": "text_generation", "prompt": "p", "model": "m"}])
-            raise RuntimeError("secret detail")
+            raise error("secret detail")
 
         monkeypatch.setitem(EXECUTORS, "submit_task", replace(EXECUTORS["submit_task"], run=broken))
         execution = client.post(f"/api/v1/scheduler/tasks/{create(client)['id']}/trigger").get_json()
