@@ -9,7 +9,7 @@ from flask_smorest import Api
 from flask_smorest import abort as _smorest_abort
 from werkzeug.exceptions import HTTPException
 
-from jobs.errors import IdempotencyMismatch, NotFound, StateConflict, Unavailable
+from jobs.errors import IdempotencyMismatch, NotFound, StateConflict, Unavailable, UnknownParents
 
 log = structlog.get_logger(__name__)
 
@@ -67,3 +67,8 @@ def register(app: Flask) -> None:
     def mismatch(error: IdempotencyMismatch) -> tuple[Response, int]:
         errors = {"headers": {"Idempotency-Key": [str(error)]}}
         return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), errors=errors)
+
+    @app.errorhandler(UnknownParents)
+    def no_parents(error: UnknownParents) -> tuple[Response, int]:
+        errors = {"json": {"depends_on": [str(error)]}}
+        return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, _message({"errors": errors}, HTTPException()), errors=errors)

@@ -9,9 +9,10 @@ from marshmallow import Schema, ValidationError, fields, post_load, pre_load, va
 
 from api import services
 from api.paging import Paging, sort_field
+from jobs import templates
 from jobs.fields import JsonObject, StrictInteger, Text
 from jobs.lifecycle import Status
-from jobs.priority import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY, QUEUES
+from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
 from jobs.store.listing import TASKS
 
@@ -19,6 +20,8 @@ MAX_BATCH = 10_000
 MAX_TIMEOUT_SECONDS = 86_400
 MAX_DELAY_SECONDS = 366 * 86_400
 _MODEL_CHARS = 200
+MAX_PARENTS = 10_000
+POSITIVE_ID = validate.Range(1, 2**63 - 1)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
@@ -80,6 +83,23 @@ class UtcDateTime(fields.AwareDateTime):
         return moment
 
 
+def _without_doubles(ids: list[int]) -> None:
+    if len(set(ids)) < len(ids):
+        raise ValidationError("Names a task twice.")
+
+
+class CallbackUrl(fields.Url):
+    """Where to send word of the end."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            schemes={"http", "https"},
+            require_tld=False,
+            validate=validate.Length(max=2000),
+            metadata={"description": "Gets a signed POST when it has ended."},
+        )
+
+
 class NewTask(Schema):
     """A task to submit."""
 
@@ -91,7 +111,6 @@ class NewTask(Schema):
     )
     priority = StrictInteger(
         validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY),
-        load_default=DEFAULT_PRIORITY,
         metadata={"description": "10 is most urgent: 8-10 go to the queue high, 4-7 to default, 1-3 to low."},
     )
     input = JsonObject(load_default=dict, metadata={"description": "As the task type's schema says."})
@@ -106,6 +125,29 @@ class NewTask(Schema):
     delay_seconds = fields.Float(
         validate=validate.Range(0, MAX_DELAY_SECONDS),
         metadata={"description": "Not before this many seconds from now."},
+    )
+    depends_on = fields.List(
+        StrictInteger(validate=POSITIVE_ID),
+        validate=[validate.Length(max=MAX_PARENTS), _without_doubles],
+        metadata={
+            "description": "Ids of tasks that must complete first. prompt and input may then hold their results, as "
+            "`{{ parents[0].result.text }}`."
+        },
+    )
+    unique_key = Text(
+        validate=validate.Length(1, 255),
+        metadata={"description": "While a task with this key is not finished, it is given back instead."},
+    )
+    cache_ttl = fields.Float(
+        validate=validate.Range(0, MAX_DELAY_SECONDS, min_inclusive=False),
+        metadata={"description": "Seconds. An equal task completed within them gives its result at once."},
+    )
+    callback_url = CallbackUrl()
+    stream = fields.Boolean(
+        truthy={True}, falsy={False}, metadata={"description": "Show the text while it is generated."}
+    )
+    profile = fields.Boolean(
+        truthy={True}, falsy={False}, metadata={"description": "Keep a profile of where its time goes."}
     )
 
     @validates_schema(skip_on_field_errors=True)
@@ -130,12 +172,27 @@ class NewTask(Schema):
             problems["input"] = error.messages
         if "run_at" in data and "delay_seconds" in data:
             problems["run_at"] = ["Give run_at or delay_seconds, not both."]
+        if data.get("depends_on"):
+            problems |= _template_problems(data)
         if problems:
             raise ValidationError(problems)
 
 
+def _template_problems(data: dict[str, Any]) -> dict[str, list[str]]:
+    problems: dict[str, list[str]] = {}
+    for name in ("prompt", "input"):
+        for text in templates.texts(data.get(name)):
+            try:
+                templates.check(text)
+            except templates.TemplateProblem as error:
+                problems[name] = [str(error)]
+    return problems
+
+
 class NewBatch(Schema):
     """Tasks to submit together."""
+
+    callback_url = CallbackUrl()
 
     tasks = fields.List(fields.Nested(NewTask), required=True, validate=validate.Length(1, MAX_BATCH))
 
@@ -186,6 +243,13 @@ class TaskSchema(Schema):
     execution_id = fields.Integer(allow_none=True, metadata={"description": "The schedule's firing that made it."})
     parent_task_id = fields.Integer(allow_none=True, metadata={"description": "The task it tries again."})
     depends_on = fields.List(fields.Integer())
+    unique_key = fields.String(allow_none=True)
+    callback_url = fields.String(allow_none=True)
+    stream = fields.Boolean()
+    profile = fields.Boolean(metadata={"description": "A profile is kept: GET /api/v1/tasks/{id}/profile."})
+    progress_message = fields.String(allow_none=True)
+    waited_seconds = fields.Float(allow_none=True, metadata={"description": "Before the last attempt began."})
+    run_seconds = fields.Float(allow_none=True, metadata={"description": "The last attempt."})
     metadata = fields.Raw(metadata={"type": "object"})
     cancel_requested = fields.Boolean(metadata={"description": "Running, and to be stopped."})
 
@@ -230,9 +294,6 @@ class StatusFilter(fields.String):
         if unknown := [name for name in names if name not in set(Status)]:
             raise ValidationError(f"Unknown: {', '.join(unknown)}. There are: {', '.join(Status)}.")
         return names
-
-
-POSITIVE_ID = validate.Range(1, 2**63 - 1)
 
 
 class TaskQuery(Paging):

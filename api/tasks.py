@@ -16,7 +16,6 @@ from api.schemas import (
     TaskQuery,
     TaskSchema,
 )
-from jobs.manage import fresh_batch
 from jobs.store import listing
 from jobs.store.database import Row
 from jobs.submit import Idempotency, Submitted
@@ -24,6 +23,10 @@ from jobs.submit import Idempotency, Submitted
 blueprint = Blueprint("tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them")
 
 _REPLAYED = {"Idempotent-Replayed": "true"}
+# pyinstrument's page carries its script; it may show itself and nothing else.
+_PROFILE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; sandbox allow-scripts"
+)
 _SHOWN = tuple(TaskSchema().fields)
 
 
@@ -31,7 +34,6 @@ def shown(row: Row) -> dict[str, Any]:
     """A task's row as the API returns it."""
     facts = {
         **row,
-        "depends_on": [],
         "cancel_requested": row["status"] == "PROCESSING" and row["cancel_requested_at"],
     }
     facts["cancel_requested"] = bool(facts["cancel_requested"])
@@ -47,6 +49,8 @@ def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple
     headers = {"Location": location}
     if submitted.replayed:
         return jsonify(body), 200, headers | _REPLAYED
+    if submitted.existing:
+        return jsonify(body), 200, headers
     return jsonify(body), 201, headers
 
 
@@ -54,10 +58,12 @@ def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple
 @blueprint.arguments(NewTask)
 @blueprint.arguments(IdempotencyHeader, location="headers")
 @blueprint.response(201, TaskSchema, headers={"Location": {"schema": {"type": "string"}}})
-@blueprint.alt_response(200, schema=TaskSchema, description="Repeated with the same Idempotency-Key", success=True)
+@blueprint.alt_response(200, schema=TaskSchema, description="Idempotency-Key or unique_key again", success=True)
 def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit one task. 201 means that it is committed."""
-    submitted = services.get().submitter.task(wanted, request_id=g.request_id, idempotency=_idempotency(headers))
+    submitted = services.get().submitter.task(
+        wanted, caller=g.caller, request_id=g.request_id, idempotency=_idempotency(headers)
+    )
     return _created(shown(submitted.row), submitted, url_for("tasks.get_task", task_id=submitted.row["id"]))
 
 
@@ -111,9 +117,15 @@ def retry_task(task_id: int) -> Any:
 def create_batch(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit up to 10,000 tasks together, all or none."""
     tools = services.get()
-    submitted = tools.submitter.batch(wanted["tasks"], request_id=g.request_id, idempotency=_idempotency(headers))
+    submitted = tools.submitter.batch(
+        wanted["tasks"],
+        callback_url=wanted.get("callback_url"),
+        caller=g.caller,
+        request_id=g.request_id,
+        idempotency=_idempotency(headers),
+    )
     batch_id = submitted.row["id"]
-    batch = tools.manager.batch(batch_id) if submitted.replayed else fresh_batch(submitted.row)
+    batch = tools.manager.batch(batch_id)
     return _created(batch, submitted, url_for("tasks.get_batch", batch_id=batch_id))
 
 
@@ -132,3 +144,21 @@ def get_batch(batch_id: int) -> Any:
 def cancel_batch(batch_id: int) -> Any:
     """Cancel whatever of a batch has not ended."""
     return jsonify(services.get().manager.cancel_batch(batch_id))
+
+
+@blueprint.post("/batches/<id:batch_id>/retry")
+@blueprint.response(200, BatchSchema)
+@blueprint.alt_response(404, description="There is none")
+@blueprint.alt_response(409, description="Nothing of it has failed")
+def retry_batch(batch_id: int) -> Any:
+    """Run what failed of a batch again."""
+    return jsonify(services.get().manager.retry_batch(batch_id))
+
+
+@blueprint.get("/tasks/<id:task_id>/profile")
+@blueprint.response(200, content_type="text/html")
+@blueprint.alt_response(404, description="There is none")
+def task_profile(task_id: int) -> Any:
+    """Where the last attempt spent its time, as a page, for tasks submitted with `profile`."""
+    page = services.get().manager.profile(task_id)
+    return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _PROFILE_POLICY})

@@ -2,38 +2,60 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import structlog
 
-from jobs.errors import AttemptError, TaskError
-from jobs.handlers.context import Context, Tools
+from jobs import templates
+from jobs.errors import AttemptError, Cancelled, TaskError
+from jobs.handlers.context import Context, Facts, Line, Tools
 from jobs.handlers.registry import TaskType
+from jobs.lanes.processes import HandlerRaised, Processes
+from jobs.lanes.threads import Threads
 from jobs.lifecycle import Status
 from jobs.priority import QueueName
-from jobs.retry import RetryPolicy, retry_delay
+from jobs.profiling import profiled
+from jobs.retry import RetryPolicy, Tries, decide
 
 log = structlog.get_logger(__name__)
+
+_PERSUASION_SECONDS: Final = 1.0  # for a coroutine to end once it is cancelled
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A task this worker owns, as its claim returned it. `fence` proves the ownership."""
+    """A task this worker owns, as its claim returned it. `fence` proves the ownership.
+
+    Attributes:
+        waited_seconds: how long it could have been started before it was.
+        limited_for: seconds since its provider first asked it to wait; None where it does not wait for that.
+    """
 
     id: int
     fence: int
     attempt: int
     task_type: str
     queue: QueueName
+    pool: str
+    owner: str
     prompt: str | None
     model: str | None
     input: dict[str, Any]
+    metadata: dict[str, Any]
+    account_id: int | None
+    batch_id: int | None
+    depends_on: list[int]
+    stream: bool
+    profile: bool
     max_retries: int
     timeout_seconds: int
     retry: RetryPolicy
     request_id: str | None
+    waited_seconds: float
+    limited_for: float | None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Claim":
@@ -48,6 +70,8 @@ class Outcome:
 
     Attributes:
         status: COMPLETED, FAILED, CANCELLED, RETRYING (after `delay` seconds), or PENDING: handed back.
+        free: the attempt does not count.
+        measures: further facts for the event log, such as what it cost.
     """
 
     claim: Claim
@@ -56,36 +80,161 @@ class Outcome:
     error: TaskError | None = None
     usage: dict[str, Any] | None = None
     delay: float | None = None
+    free: bool = False
+    measures: dict[str, Any] | None = None
 
 
-async def perform(claim: Claim, types: Mapping[str, TaskType], tools: Tools) -> Outcome:
-    """Run the task's handler within its time limit. Never raises but for being cancelled."""
-    context = Context(claim.id, claim.attempt, claim.prompt, claim.model, claim.input, tools)
-    limit = asyncio.timeout(claim.timeout_seconds)
-    try:
-        async with limit:
-            kind = types.get(claim.task_type)
-            if kind is None:
-                raise AttemptError(TaskError("unknown_task_type", f"No handler for {claim.task_type!r} here."))
-            result = await kind.handler(context)
-        return Outcome(claim, Status.COMPLETED, result=result, usage=context.usage)
-    except AttemptError as failure:
-        error = failure.error
-    except TimeoutError:
-        if limit.expired():
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """What attempts run with.
+
+    Attributes:
+        warn: told of attempts that have passed their soft limit.
+        keep_profile: takes the profile of an attempt that was to be profiled.
+    """
+
+    types: Mapping[str, TaskType]
+    tools: Tools
+    line: Line
+    threads: Threads
+    processes: Processes
+    warn: Callable[[Claim], None]
+    keep_profile: Callable[[Claim, str], None]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A handler at work on a claimed task."""
+
+    claim: Claim
+    lanes: Lanes
+    context: Context | None = None
+    measures: dict[str, Any] = field(default_factory=dict)
+
+    def ask_to_stop(self) -> None:
+        """Have the handler see that it is to end."""
+        if self.context:
+            self.context.stop()
+
+    async def run(self) -> Outcome:
+        """Run the handler within its time limit. Never raises but for being cancelled."""
+        claim = self.claim
+        try:
+            result = await self._perform()
+            if not isinstance(result, dict):
+                raise AttemptError(TaskError("handler_error", "The handler returned no JSON object."))
+            return Outcome(claim, Status.COMPLETED, result=result, usage=self._usage(), measures=self.measures)
+        except AttemptError as failure:
+            error = failure.error
+        except _TimedOut:
             error = TaskError("timeout", f"Not done within {claim.timeout_seconds} s.", retryable=True)
-        else:
+        except Cancelled:
+            return Outcome(claim, Status.CANCELLED, usage=self._usage(), measures=self.measures)
+        except HandlerRaised as surprise:
+            error = TaskError("handler_error", f"The handler raised {surprise.kind}.")
+        except (Exception, SystemExit) as surprise:
             log.exception("handler raised", task_id=claim.id, task_type=claim.task_type)
-            error = TaskError("handler_error", "The handler raised TimeoutError.")
-    except (Exception, SystemExit) as surprise:
-        log.exception("handler raised", task_id=claim.id, task_type=claim.task_type)
-        error = TaskError("handler_error", f"The handler raised {type(surprise).__name__}.")
-    return failed(claim, error, context.usage)
+            error = TaskError("handler_error", f"The handler raised {type(surprise).__name__}.")
+        return failed(claim, error, self._usage(), self.measures, self.lanes.tools.settings.rate_limit_patience)
+
+    def _usage(self) -> dict[str, Any] | None:
+        return self.context.usage if self.context else None
+
+    async def _perform(self) -> Any:
+        claim, lanes = self.claim, self.lanes
+        kind = lanes.types.get(claim.task_type)
+        if kind is None:
+            raise AttemptError(TaskError("unknown_task_type", f"No handler for {claim.task_type!r} here."))
+        began = time.monotonic()
+        facts = await self._facts(kind)
+        tools = lanes.tools
+        context = self.context = Context(
+            facts, tools.settings, lanes.line, None if kind.mode == "process" else tools, began=began
+        )
+        warning = asyncio.get_running_loop().call_later(facts.limits[0], self.lanes.warn, claim)
+        try:
+            work = asyncio.create_task(self._in_lane(kind, context))
+            return await _within(facts.limits[1], work)
+        finally:
+            context.stop()
+            warning.cancel()
+            if context.profile_page:
+                lanes.keep_profile(claim, context.profile_page)
+
+    async def _in_lane(self, kind: TaskType, context: Context) -> Any:
+        if kind.mode == "thread":
+            return await self.lanes.threads.run(kind, context)
+        if kind.mode == "process":
+            return await self.lanes.processes.run(context, self.measures)
+        context.enter()
+        with profiled(context):
+            return await kind.handler(context)  # type: ignore[misc]  # the registry saw that it is a coroutine
+
+    async def _facts(self, kind: TaskType) -> Facts:
+        """The task as its handler sees it; where it depends on others, with their results filled in."""
+        claim, prompt, given = self.claim, self.claim.prompt, self.claim.input
+        parents: list[dict[str, Any]] = []
+        if claim.depends_on:
+            rows = await self.lanes.tools.database.all("get_tasks", {"ids": claim.depends_on})
+            by_id = {row["id"]: row for row in rows}
+            parents = [by_id[parent] for parent in claim.depends_on if parent in by_id]
+            prompt, given = templates.fill(prompt, parents, "prompt"), templates.fill(given, parents, "input")
+        hard = float(claim.timeout_seconds)
+        return Facts(
+            claim.id, claim.fence, claim.task_type, claim.attempt, prompt, claim.model, given, claim.metadata,
+            claim.account_id, claim.request_id, claim.stream, claim.profile, parents, (hard * kind.soft_limit, hard),
+        )  # fmt: skip
 
 
-def failed(claim: Claim, error: TaskError, usage: dict[str, Any] | None = None) -> Outcome:
+class _TimedOut(Exception):
+    """The hard limit has passed."""
+
+
+async def _within(seconds: float, work: "asyncio.Task[Any]") -> Any:
+    """The result of `work`, which is cancelled when it takes longer, and left behind when it resists.
+
+    Raises:
+        _TimedOut: after so many seconds.
+    """
+    try:
+        done, _ = await asyncio.wait({work}, timeout=seconds)
+        if done:
+            return work.result()
+    except asyncio.CancelledError:
+        if work.done():
+            # The handler cancelled itself, or both happened at once.
+            raise
+        await _persuade(work)
+        raise
+    await _persuade(work)
+    raise _TimedOut
+
+
+async def _persuade(work: "asyncio.Task[Any]") -> None:
+    """Cancel a task and give it a moment to end; its result no longer matters."""
+    work.cancel()
+    done, _ = await asyncio.wait({work}, timeout=_PERSUASION_SECONDS)
+    if not done:
+        log.error("a handler does not end though it was cancelled", task=work.get_name())
+    work.add_done_callback(_hush)
+
+
+def _hush(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def failed(
+    claim: Claim,
+    error: TaskError,
+    usage: dict[str, Any] | None = None,
+    measures: dict[str, Any] | None = None,
+    patience: float = 0.0,
+) -> Outcome:
     """The outcome of an attempt that failed: another try later, or the end."""
-    delay = retry_delay(claim.retry, error, claim.attempt, claim.max_retries, random.random())  # noqa: S311
-    if delay is None:
-        return Outcome(claim, Status.FAILED, error=error, usage=usage)
-    return Outcome(claim, Status.RETRYING, error=error, usage=usage, delay=delay)
+    now = time.monotonic()
+    since = None if claim.limited_for is None else now - claim.limited_for
+    tries = Tries(claim.attempt, claim.max_retries, since, patience)
+    decision = decide(claim.retry, error, tries, now, random.random())  # noqa: S311
+    status = Status.FAILED if decision.delay is None else Status.RETRYING
+    return Outcome(claim, status, None, error, usage, decision.delay, decision.free, measures)

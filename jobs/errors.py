@@ -3,13 +3,15 @@
 PressroomError
 ├── SettingsError         the environment is wrong; says every wrong variable
 ├── AttemptError          an attempt failed: carries the machine-readable error kept with the task
+├── Cancelled             a handler that was asked to end does so
 ├── Unavailable           PostgreSQL cannot be reached now
 ├── NotFound              no such task or batch
 ├── StateConflict         the task's state does not allow the move
-└── IdempotencyMismatch   an Idempotency-Key came again with another body
+├── IdempotencyMismatch   an Idempotency-Key came again with another body
+└── UnknownParents        a task is to depend on tasks that do not exist
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -55,6 +57,18 @@ class IdempotencyMismatch(PressroomError):
     """The same Idempotency-Key was used with another request."""
 
 
+class UnknownParents(PressroomError):
+    """`depends_on` names tasks that do not exist.
+
+    Attributes:
+        ids: these.
+    """
+
+    def __init__(self, ids: Iterable[int]) -> None:
+        self.ids = sorted(ids)
+        super().__init__(f"There is no task {', '.join(map(str, self.ids[:10]))}.")
+
+
 @dataclass(frozen=True, slots=True)
 class TaskError:
     """Why an attempt failed, as kept with the task and shown to callers. Never a traceback.
@@ -74,6 +88,11 @@ class TaskError:
     status_code: int | None = None
     retry_after: float | None = None
 
+    @property
+    def means_busy(self) -> bool:
+        """Whether the provider asked to be left alone for now: 429, or 503 with a time."""
+        return self.code == "rate_limited" or (self.status_code == 503 and self.retry_after is not None)
+
     def as_json(self) -> dict[str, Any]:
         """The shape stored and returned; absent facts are left out."""
         known: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.retryable}
@@ -88,6 +107,10 @@ class AttemptError(PressroomError):
     def __init__(self, error: TaskError) -> None:
         self.error = error
         super().__init__(f"{error.code}: {error.message}")
+
+
+class Cancelled(PressroomError):
+    """Raised where a handler checks, after it was asked to end."""
 
 
 WORKER_LOST = TaskError(

@@ -2,17 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Set
-from typing import Any
+from collections.abc import Callable, Set
 
 import structlog
 
-from jobs.attempt import Claim, Outcome, failed
+from jobs.attempt import Attempt, Claim, Lanes, Outcome, failed
 from jobs.errors import TaskError
 from jobs.ledger import Ledger, Run
 from jobs.lifecycle import Status
+from jobs.pools import Pools, lane_of
 from jobs.recorder import Recorder
-from jobs.slots import SlotBudget
+from jobs.slots import Slots
 
 log = structlog.get_logger(__name__)
 
@@ -20,8 +20,9 @@ log = structlog.get_logger(__name__)
 class Running:
     """A task in flight."""
 
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.claim = attempt.claim
         self.began = time.monotonic()
         self.task: asyncio.Task[Outcome] | None = None
         self._verdict: Status | None = None
@@ -34,6 +35,13 @@ class Running:
         if self.task:
             self.task.cancel()
 
+    def cancel(self) -> None:
+        """Stop the attempt by the caller's wish: a thread is asked to, the others are ended."""
+        if lane_of(self.claim.pool) == "thread":
+            self.attempt.ask_to_stop()
+        else:
+            self.drop(Status.CANCELLED)
+
     def outcome(self) -> Outcome | None:
         """What the ended attempt came to; None: nothing that may be recorded."""
         assert self.task  # noqa: S101 - it has ended, so it was started
@@ -41,7 +49,9 @@ class Running:
             return self.task.result()
         if not self._dropped:
             return failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))
-        return None if self._verdict is None else Outcome(self.claim, self._verdict)
+        if self._verdict is None:
+            return None
+        return Outcome(self.claim, self._verdict, free=self._verdict is Status.PENDING)
 
 
 class Flight:
@@ -49,16 +59,18 @@ class Flight:
 
     def __init__(
         self,
-        slots: SlotBudget,
+        slots: Slots,
+        pools: Pools,
         ledger: Ledger,
         recorder: Recorder,
-        perform: Callable[[Claim], Coroutine[Any, Any, Outcome]],
+        lanes: Lanes,
     ) -> None:
         self.on_landing: Callable[[], None] = lambda: None
         self._slots = slots
+        self._pools = pools
         self._ledger = ledger
         self._recorder = recorder
-        self._perform = perform
+        self._lanes = lanes
         self._running: dict[Run, Running] = {}
 
     @property
@@ -73,10 +85,11 @@ class Flight:
     def start(self, claim: Claim) -> None:
         """Begin an attempt at a claimed task."""
         run = (claim.id, claim.fence)
-        running = self._running[run] = Running(claim)
-        self._slots.occupy(claim.queue)
+        running = self._running[run] = Running(Attempt(claim, self._lanes))
+        self._slots[lane_of(claim.pool)].occupy(claim.queue)
+        self._pools.started(run, claim.pool)
         self._ledger.started(run, claim.queue, claim.timeout_seconds)
-        running.task = asyncio.create_task(self._perform(claim))
+        running.task = asyncio.create_task(running.attempt.run())
         # A callback, because a task that is cancelled before its first step runs no code of its own.
         running.task.add_done_callback(lambda _: self._landed(running))
 
@@ -84,7 +97,7 @@ class Flight:
         """Stop the attempts at these tasks; they are cancelled."""
         for running in list(self._running.values()):
             if running.claim.id in task_ids:
-                running.drop(Status.CANCELLED)
+                running.cancel()
 
     def drop_all(self, verdict: Status | None) -> None:
         """Stop all attempts; see `Running.drop`."""
@@ -96,7 +109,10 @@ class Flight:
         run = (claim.id, claim.fence)
         seconds = time.monotonic() - running.began
         del self._running[run]
-        self._slots.release(claim.queue)
+        self._slots[lane_of(claim.pool)].release(claim.queue)
+        context = running.attempt.context
+        tokens = (context.usage or {}).get("total_tokens", 0) if context else 0
+        self._pools.ended(run, context.calls if context else 0, tokens)
         self.on_landing()
         self._ledger.ended(run, outcome.status if outcome else None, seconds)
         if outcome:

@@ -1,7 +1,8 @@
 """Takes task ids off the queues while there is room, and claims the tasks."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -9,39 +10,50 @@ import structlog
 from jobs.attempt import Claim
 from jobs.errors import Unavailable
 from jobs.lifecycle import CLAIMABLE, Status, sources
+from jobs.pools import Mode, Pools
 from jobs.priority import QueueName
-from jobs.queues import AsyncDoorbell, RedisError
-from jobs.slots import SlotBudget
-from jobs.store.database import AsyncDatabase
+from jobs.queues import LONGEST_WAIT_SECONDS, AsyncDoorbell, RedisError
+from jobs.slots import Slots
+from jobs.store.database import AsyncDatabase, Row
 
 log = structlog.get_logger(__name__)
 
+STARVED_SECONDS: Final = 10.0
+"""A queue with waiting tasks gets slots of each worker at least this often, however busy the more urgent ones are."""
+
+_STARVED_SHARE: Final = 0.05  # of the slots, at least one
 _GATHER_SECONDS: Final = 0.002  # lets several slots become free before the next round trip
+_REPORT_SECONDS: Final = 0.25  # within which other workers learn that calls of a model have ended
 _SUSPENDED_SECONDS: Final = 1.0
 _PAUSES: Final = (0.1, 0.5, 1.0, 2.0)  # between tries while Redis or PostgreSQL is away
 _SOURCES = sources(Status.PROCESSING, CLAIMABLE)
 
 
 class Intake:
-    """Keeps the slots filled, most urgent queue first, until told to stop."""
+    """Keeps the slots of all lanes filled, most urgent queue first, until told to stop."""
 
     def __init__(
         self,
         database: AsyncDatabase,
         doorbell: AsyncDoorbell,
-        slots: SlotBudget,
+        slots: Slots,
+        pools: Pools,
         worker: str,
         start: Callable[[Claim], None],
+        moved: Callable[[Sequence[Row]], None],
     ) -> None:
         self.worker_id: int | None = None
         self.suspended = False
         self._database = database
         self._doorbell = doorbell
         self._slots = slots
+        self._pools = pools
         self._worker = worker
         self._start = start
+        self._moved = moved
         self._stopping = False
         self._changed = asyncio.Event()
+        self._served = dict.fromkeys(slots["coroutine"].queues, time.monotonic())
 
     def slot_freed(self) -> None:
         """A task ended: there may be room for another."""
@@ -67,57 +79,91 @@ class Intake:
 
     async def _round(self) -> None:
         self._changed.clear()
-        room = self._slots.room()
-        if not any(room.values()):
+        rooms = self._rooms()
+        if not rooms:
             await self._changed.wait()
             await asyncio.sleep(_GATHER_SECONDS)
             return
-        ids = await self._doorbell.take(room)
-        self.suspended = ids is None
-        if ids is None:  # by `rq suspend`
+        wish = {
+            "worker": self._worker,
+            "lanes": {lane: list(room.items()) for lane, room in rooms.items()},
+            "first": self._starved(),
+            **self._pools.report(),
+        }
+        taken = await self._doorbell.take(wish)
+        self.suspended = taken is None
+        if taken is None:  # by `rq suspend`
             await asyncio.sleep(_SUSPENDED_SECONDS)
-            return
-        if not ids:
-            ids = await self._wait(room)
-        if ids:
-            await self._claim(ids)
+        elif taken.ids:
+            await self._claim(taken.ids)
+        else:
+            self._served = dict.fromkeys(self._served, time.monotonic())
+            await self._wait(rooms, taken.again)
 
-    async def _wait(self, room: Mapping[QueueName, int]) -> list[int]:
-        """Block on the queues that have room, until an id comes or more queues have room."""
-        open_queues = _open(room)
-        waiting = asyncio.ensure_future(self._doorbell.wait(open_queues))
+    def _rooms(self) -> dict[Mode, dict[QueueName, int]]:
+        """Of each lane that has a free slot, the room of each queue."""
+        rooms = {lane: slots.room() for lane, slots in self._slots.items()}
+        return {lane: room for lane, room in rooms.items() if any(room.values())}
+
+    def _starved(self) -> dict[QueueName, int]:
+        """How many slots queues get before all others, as they got none for long."""
+        now = time.monotonic()
+        share = max(1, int(self._slots["coroutine"].capacity * _STARVED_SHARE))
+        starved: dict[QueueName, int] = {
+            queue: share for queue, served in self._served.items() if now - served >= STARVED_SECONDS
+        }
+        # Whether they take them or have nothing waiting: they had their chance.
+        self._served |= dict.fromkeys(starved, now)
+        return starved
+
+    async def _wait(self, rooms: Mapping[Mode, Mapping[QueueName, int]], again: float | None) -> None:
+        """Until a bell rings, there is room in more queues, or a model may be called again."""
+        deadline = time.monotonic() + min(LONGEST_WAIT_SECONDS, again or LONGEST_WAIT_SECONDS)
+        bells = _bells(rooms)
+        waiting = asyncio.ensure_future(self._doorbell.wait(bells, max(0.001, deadline - time.monotonic())))
         changed = asyncio.ensure_future(self._changed.wait())
         try:
             while not waiting.done():
-                await asyncio.wait({waiting, changed}, return_when=asyncio.FIRST_COMPLETED)
-                if changed.done() and not waiting.done():
-                    # A slot was freed; only a queue that had no room before is a reason to look again.
+                left = deadline - time.monotonic()
+                await asyncio.wait({waiting, changed}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+                if waiting.done():
+                    break
+                if changed.done():
                     await asyncio.sleep(_GATHER_SECONDS)
                     self._changed.clear()
                     changed = asyncio.ensure_future(self._changed.wait())
-                    if self._stopping or _open(self._slots.room()) != open_queues:
-                        await self._end(waiting)
-            return await waiting
+                    if self._pools.has_news:
+                        # Who waits for this model, here or elsewhere, should know.
+                        delay = _GATHER_SECONDS if again else _REPORT_SECONDS
+                        deadline = min(deadline, time.monotonic() + delay)
+                if self._stopping or time.monotonic() >= deadline or _bells(self._rooms()) != bells:
+                    await self._end(waiting)
+            await waiting
         finally:
             changed.cancel()
 
-    async def _end(self, waiting: "asyncio.Future[list[int]]") -> None:
-        """Have the blocking command return. It is not cancelled: an id may be on its way already."""
+    async def _end(self, waiting: "asyncio.Future[None]") -> None:
+        """Have the blocking command return."""
         while not waiting.done():
             await self._doorbell.wake()
             await asyncio.wait({waiting}, timeout=_GATHER_SECONDS)
 
     async def _claim(self, ids: list[int]) -> None:
-        # Should this fail, the reconciler finds that nobody heard these rings and repeats them.
+        # Should this fail, the reconciler finds that these tasks wait nowhere, and has them wait again.
         rows = await self._database.all(
             "claim_tasks",
             {"ids": ids, "sources": _SOURCES, "worker_id": self.worker_id, "worker": self._worker},
         )
         # The database returns them in the order of ids; the queues' order is the one to start in.
         position = {task_id: place for place, task_id in enumerate(ids)}
+        now = time.monotonic()
         for row in sorted(rows, key=lambda row: position[row["id"]]):
+            self._served[row["queue"]] = now
             self._start(Claim.from_row(row))
+        self._moved(rows)
 
 
-def _open(room: Mapping[QueueName, int]) -> list[QueueName]:
-    return [queue for queue, count in room.items() if count > 0]
+def _bells(rooms: Mapping[Mode, Mapping[QueueName, int]]) -> list[str]:
+    """The bells to wait for, the most urgent queues' first."""
+    queues = list(next(iter(rooms.values()), {}))
+    return [f"{queue}:{lane}" for queue in queues for lane, room in rooms.items() if room[queue] > 0]

@@ -14,7 +14,8 @@ import redis.asyncio
 
 from jobs.lifecycle import Status
 from jobs.priority import QueueName
-from jobs.queues import script, timestamp
+from jobs.queues import entry, script, timestamp
+from jobs.store.database import Row
 
 _GRACE_SECONDS: Final = 60  # how long after its time-out the picture of a running task may stay
 _PAGES_KEPT: Final = 100  # unwritten pages kept while Redis is away; what they ring, the reconciler knows too
@@ -67,9 +68,9 @@ class Ledger:
         self._page["later"].append((str(task_id), queue, due.timestamp()))
         self._written = False
 
-    def back(self, task_id: int, queue: QueueName) -> None:
+    def back(self, task: Row) -> None:
         """A task returns to the front of its queue."""
-        self._page["back"].setdefault(queue, []).append(str(task_id))
+        self._page["back"].setdefault(task["queue"], []).append(entry(task, is_first=True))
         self._written = False
 
     def show_again(self) -> None:

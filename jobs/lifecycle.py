@@ -15,7 +15,8 @@ Who moves a task out of a state:
 - PROCESSING: the worker that owns the attempt; a worker that stops hands it back to
   PENDING; when a worker stopped beating, the reconciler does that in its stead.
 - RETRYING: like PENDING, once its time has come.
-- COMPLETED, FAILED, CANCELLED: final; only an explicit retry leaves the last two.
+- COMPLETED, FAILED, CANCELLED: final; only an explicit retry leaves the last two (to BLOCKED,
+  where they depend on tasks that have not completed).
 """
 
 from enum import StrEnum
@@ -40,8 +41,8 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.PROCESSING: frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.RETRYING, Status.PENDING}),
     Status.RETRYING: frozenset({Status.PROCESSING, Status.CANCELLED}),
     Status.COMPLETED: frozenset(),
-    Status.FAILED: frozenset({Status.PENDING}),
-    Status.CANCELLED: frozenset({Status.PENDING}),
+    Status.FAILED: frozenset({Status.PENDING, Status.BLOCKED}),
+    Status.CANCELLED: frozenset({Status.PENDING, Status.BLOCKED}),
 }
 
 

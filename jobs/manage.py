@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 
+from jobs import hooks
 from jobs.errors import StateConflict, found
 from jobs.lifecycle import TERMINAL, Status, sources
 from jobs.queues import Doorbell, RedisError
@@ -29,10 +30,14 @@ class Manager:
         """
         return found(self._database.one("get_task", {"id": task_id}), "task", task_id)
 
-    def events(self, task_id: int) -> list[Row]:
-        """A task's event log, oldest first; `NotFound` when there is no such task."""
+    def events(self, task_id: int, after: int = 0) -> list[Row]:
+        """A task's event log, oldest first, behind the event `after`; `NotFound` when there is no such task."""
         self.get(task_id)
-        return self._database.all("task_events", {"id": task_id})
+        return self._database.all("task_events", {"id": task_id, "after": after})
+
+    def profile(self, task_id: int) -> str:
+        """The page of its last profiled attempt; `NotFound` when there is none."""
+        return str(found(self._database.one("get_profile", {"id": task_id}), "profile of task", task_id)["page"])
 
     def cancel(self, task_id: int) -> Row:
         """Cancel a task: at once when it waits, within two seconds when it runs.
@@ -46,14 +51,36 @@ class Manager:
         return self.get(task_id)
 
     def retry(self, task_id: int) -> Row:
-        """Run a failed or cancelled task again from its first attempt; raises like `cancel`."""
-        row = self._database.one("retry_task", {"id": task_id, "sources": sources(Status.PENDING, TERMINAL)})
-        if row is None:
+        """Run a failed or cancelled task again from its first attempt; raises like `cancel`.
+
+        One that depends on tasks which have not completed waits for them again.
+        """
+        rows = self._retry({"ids": [task_id], "batch_id": None})
+        if not rows:
             raise StateConflict(
                 f"Task {task_id} is {self.get(task_id)['status']}: only failed and cancelled tasks can be retried."
             )
-        self._submitter.announce([row])
-        return row
+        return rows[0]
+
+    def retry_batch(self, batch_id: int) -> dict[str, Any]:
+        """Run what failed of a batch again.
+
+        Raises:
+            NotFound: there is none.
+            StateConflict: nothing of it has failed.
+        """
+        self.batch(batch_id)
+        if not self._retry({"ids": [], "batch_id": batch_id}):
+            raise StateConflict(f"Nothing of batch {batch_id} has failed.")
+        return self.batch(batch_id)
+
+    def _retry(self, which: dict[str, Any]) -> list[Row]:
+        with self._database.transaction() as session:
+            rows = session.all("retry_tasks", {**which, "sources": sources(Status.PENDING, TERMINAL)})
+            hooks.run(session, rows)
+        hooks.tell(rows)
+        self._submitter.announce(rows)
+        return rows
 
     def batch(self, batch_id: int) -> dict[str, Any]:
         """A batch with its counts by state; `NotFound` when there is none.
@@ -74,10 +101,12 @@ class Manager:
             "status": "CANCELLED" if batch["cancelled_at"] else "COMPLETED" if finished else "PROCESSING",
             "total": batch["total"],
             "counts": {state["status"]: state["count"] for state in states},
-            "progress": 100 * done // batch["total"],
+            "progress": 100 * done // batch["total"] if batch["total"] else 100,
             "errors": errors,
             "created_at": batch["created_at"],
-            "completed_at": max(state["last_end"] for state in ended) if finished else None,
+            "completed_at": max((state["last_end"] for state in ended), default=batch["completed_at"])
+            if finished
+            else None,
         }
 
     def cancel_batch(self, batch_id: int) -> dict[str, Any]:
@@ -94,24 +123,15 @@ class Manager:
         return self.batch(batch_id)
 
     def _cancel(self, which: dict[str, Any]) -> list[Row]:
-        touched = self._database.all("cancel_tasks", {**which, "sources": sources(Status.CANCELLED)})
+        with self._database.transaction() as session:
+            touched = session.all("cancel_tasks", {**which, "sources": sources(Status.CANCELLED)})
+            cancelled = [row for row in touched if row["status"] == Status.CANCELLED]
+            hooks.run(session, cancelled)
+        hooks.tell(cancelled)
         try:
             self._doorbell.tell_to_cancel(touched)
         except RedisError as error:
             # The worker reads its cancel wishes with each beat, too.
             log.warning("cancel not signalled", tasks=len(touched), reason=str(error))
+        self._submitter.followups.after(cancelled)
         return touched
-
-
-def fresh_batch(row: Row) -> dict[str, Any]:
-    """A batch that was committed a moment ago, in the shape of `Manager.batch`, without asking again."""
-    return {
-        "id": row["id"],
-        "status": "PROCESSING",
-        "total": row["total"],
-        "counts": {Status.PENDING.value: row["total"]},
-        "progress": 0,
-        "errors": [],
-        "created_at": row["created_at"],
-        "completed_at": None,
-    }

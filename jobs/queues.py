@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import orjson
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
@@ -23,13 +24,17 @@ from rq.serializers import JSONSerializer
 from jobs.priority import QueueName
 
 CacheClient = redis.Redis
+AsyncClient = redis.asyncio.Redis
 
-__all__ = ["AsyncDoorbell", "CacheClient", "Doorbell", "Due", "RedisError", "TaskJob", "TaskQueue", "connect"]
+__all__ = [
+    "AsyncClient", "AsyncDoorbell", "CacheClient", "Doorbell", "Due", "RedisError", "TaskJob", "TaskQueue", "connect",
+]  # fmt: skip
 
 ENTRY_POINTS = frozenset({"jobs.entry.perform", "jobs.entry.fire"})
 CLOCK_KEY = "rq:scheduler:scheduled_jobs"
 _SCHEDULE = "schedule-"
 CANCEL_COMMAND = "cancel-tasks"
+LONGEST_WAIT_SECONDS = 5.0  # a ring can be lost with the worker that heard it
 _CHUNK = 1000  # ids in one script call: keeps Redis answering others
 _LUA = Path(__file__).parent / "lua"
 _LIB = (_LUA / "lib.lua").read_text(encoding="utf-8")
@@ -81,9 +86,9 @@ class Due(NamedTuple):
     at: datetime
 
 
-def script(name: str) -> str:
-    """The text of a Lua script, with what they all share before it."""
-    return _LIB + (_LUA / f"{name}.lua").read_text(encoding="utf-8")
+def script(*names: str) -> str:
+    """The text of a Lua script made of these files, with what all share before them."""
+    return _LIB + "".join((_LUA / f"{name}.lua").read_text(encoding="utf-8") for name in names)
 
 
 def connect(url: str) -> "redis.Redis":
@@ -116,12 +121,13 @@ def timestamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def by_queue(tasks: Iterable[Mapping[str, Any]]) -> dict[QueueName, list[int]]:
-    """Ids of rows that have `id` and `queue`, gathered by queue, order kept."""
-    gathered: dict[QueueName, list[int]] = {}
-    for task in tasks:
-        gathered.setdefault(task["queue"], []).append(task["id"])
-    return gathered
+Entry = tuple[str, str, str, bool]
+"""A waiting task as the scripts take it: id, pool, owner, and whether it comes before those that never began."""
+
+
+def entry(task: Mapping[str, Any], *, is_first: bool = False) -> Entry:
+    """Of a row with `id`, `pool`, `owner` and `status`; retries come first: they have waited before."""
+    return str(task["id"]), task["pool"], task["owner"], is_first or task["status"] == "RETRYING"
 
 
 class Doorbell:
@@ -135,10 +141,25 @@ class Doorbell:
         self._bury = connection.register_script(script("bury"))
 
     def announce(self, tasks: Iterable[Mapping[str, Any]]) -> None:
-        """Put tasks (rows with `id` and `queue`) at the end of their queues."""
-        for queue, ids in by_queue(tasks).items():
+        """Have tasks (rows with `id`, `queue`, `pool`, `owner`, `status`) wait in their queues."""
+        gathered: dict[QueueName, list[Entry]] = {}
+        for task in tasks:
+            gathered.setdefault(task["queue"], []).append(entry(task))
+        for queue, entries in gathered.items():
+            for chunk in _chunks(entries):
+                self._announce(args=[timestamp(), queue, orjson.dumps(chunk)])
+
+    def missing(self, tasks: Iterable[Mapping[str, Any]]) -> list[int]:
+        """Ids of those of the tasks (rows as in `announce`) that do not wait in Redis."""
+        places: dict[str, list[int]] = {}
+        for task in tasks:
+            places.setdefault(f"pressroom:waiting:{task['queue']}:{task['pool']}", []).append(task["id"])
+        missing: list[int] = []
+        for place, ids in places.items():
             for chunk in _chunks(ids):
-                self._announce(args=[timestamp(), queue, *chunk])
+                turns = cast(list[object], self.connection.zmscore(place, chunk))
+                missing += [task_id for task_id, turn in zip(chunk, turns, strict=True) if turn is None]
+        return missing
 
     def announce_later(self, tasks: Iterable[Due]) -> None:
         """Have rq-scheduler's clock announce tasks when they are due."""
@@ -163,11 +184,6 @@ class Doorbell:
             self.connection.zrem(CLOCK_KEY, *chunk)
             self.connection.unlink(*(f"rq:job:{name}" for name in chunk))
 
-    def ids(self, queue: QueueName, start: int, count: int) -> list[int]:
-        """Task ids in the queue, from position `start`."""
-        entries = cast(list[bytes], self.connection.lrange(f"rq:queue:{queue}", start, start + count - 1))
-        return parse_ids(entries)
-
     def tell_to_cancel(self, tasks: Iterable[Mapping[str, Any]]) -> None:
         """Signal the workers (rows with `id` and `worker`) that run tasks to drop them."""
         for worker, rows in itertools.groupby(
@@ -186,33 +202,50 @@ class Doorbell:
         return bool(self.connection.ping())
 
 
+class Taken(NamedTuple):
+    """What a worker got.
+
+    Attributes:
+        ids: tasks to start, in this order.
+        again: seconds after which tasks that wait for their model may be there; None when there are none.
+    """
+
+    ids: list[int]
+    again: float | None
+
+
 class AsyncDoorbell:
     """A worker's side: takes ids off the queues, waits for the next one."""
 
-    def __init__(self, url: str, *, wait_seconds: float) -> None:
+    def __init__(self, url: str) -> None:
         self.client = connect_async(url)
         # Its own connection: a blocking command would hold up all others.
-        self._blocking = connect_async(url, timeout=wait_seconds + 5).client()
+        self._blocking = connect_async(url, timeout=LONGEST_WAIT_SECONDS + 5).client()
         self._blocking_id: int | None = None
-        self._wait_seconds = wait_seconds
-        self._take = self.client.register_script(script("take"))
+        self._take = self.client.register_script(script("limits", "take"))
+        self._refused = self.client.register_script(script("limits", "refused"))
 
-    async def take(self, room: Mapping[QueueName, int]) -> list[int] | None:
-        """Ids to start, most urgent first, as many as `room` allows; None while RQ is suspended."""
-        answer = await self._take(args=list(itertools.chain.from_iterable(room.items())))
-        return None if answer is None else parse_ids(answer)
+    async def take(self, wish: Mapping[str, Any]) -> Taken | None:
+        """Tasks to start, as `wish` (see take.lua) allows; None while RQ is suspended."""
+        answer = await self._take(args=[orjson.dumps(wish)])
+        if answer is None:
+            return None
+        return Taken(parse_ids(answer[1:]), float(answer[0]) if answer[0] else None)
 
-    async def wait(self, queues: Sequence[QueueName]) -> list[int]:
-        """Block until one of the queues has an id and take it; empty after a while or when woken."""
+    async def refused(self, pool: str, worker: str, in_flight: int, wait: float | None) -> float:
+        """A model's endpoint refused a call: nobody calls it for `wait` seconds; returns for how many."""
+        return float(await self._refused(args=[pool, worker, in_flight, -1 if wait is None else wait]))
+
+    async def wait(self, bells: Sequence[str], seconds: float) -> None:
+        """Block until one of the bells (`QUEUE:LANE`) rings, for so long at most, or until woken."""
         self._blocking_id = await self._blocking.client_id()
         try:
-            answer = await self._blocking.blpop([f"rq:queue:{queue}" for queue in queues], timeout=self._wait_seconds)
+            await self._blocking.blpop([f"pressroom:bell:{bell}" for bell in bells], timeout=seconds)
         finally:
             self._blocking_id = None
-        return parse_ids([cast(bytes, answer[1])]) if answer else []
 
     async def wake(self) -> None:
-        """End a `wait` early without losing an id that is on its way."""
+        """End a `wait` early."""
         if self._blocking_id is not None:
             await self.client.client_unblock(self._blocking_id)
 
@@ -223,7 +256,7 @@ class AsyncDoorbell:
 
 
 def parse_ids(entries: Iterable[bytes]) -> list[int]:
-    """Queue entries as task ids; whatever else somebody put on a queue is dropped."""
+    """Entries as task ids; whatever else somebody put there is dropped."""
     return [int(entry) for entry in entries if entry.isdigit() and len(entry) < 19]
 
 

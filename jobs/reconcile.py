@@ -3,6 +3,7 @@
 - Tasks of workers that stopped beating wait again, or fail as `worker_lost`.
 - Tasks whose time has come are announced, also when the clock in Redis lost them.
 - Waiting tasks that Redis does not know (it was emptied, or a worker died with them) are announced again.
+- Children of parents that have ended are released, and batches whose tasks have ended are closed.
 
 Every step may run at any time, twice, or in several processes at once.
 """
@@ -10,23 +11,24 @@ Every step may run at any time, twice, or in several processes at once.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
+from jobs import hooks
 from jobs.beats import LEASE_SECONDS
 from jobs.errors import WORKER_LOST
-from jobs.priority import QUEUES, QueueName
+from jobs.followups import Followups
 from jobs.queues import Doorbell, Due
-from jobs.store.database import Database, Json, Params, Row
+from jobs.store.database import Database, Json, Params
 
 log = structlog.get_logger(__name__)
 
 _GRACE_SECONDS: Final = 2.0  # an id may be on its way between PostgreSQL, Redis and a worker for so long
 _HORIZON_SECONDS: Final = 60.0  # how far ahead the clock is filled
 _LIMIT: Final = 5000  # rows in one statement
-_HEAD_PAGE: Final = 200
+_BEGINNING: Final = (datetime.min.replace(tzinfo=UTC), 0)
 _KEEP_IDEMPOTENCY_HOURS: Final = 24
 
 
@@ -51,7 +53,9 @@ class Reconciler:
     def __init__(self, database: Database, doorbell: Doorbell, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._doorbell = doorbell
+        self._followups = Followups(database, doorbell)
         self._clock = clock
+        self._page_after = _BEGINNING
         self._seen: dict[int, tuple[datetime, float]] = {}  # worker -> its last beat, when that was first seen
 
     def run_once(self) -> Report:
@@ -62,7 +66,9 @@ class Reconciler:
         """
         report = Report(due=self.announce_due())
         self.fill_clock()
-        report.unheard = sum(self._announce_unheard(queue) for queue in QUEUES)
+        report.unheard = self._announce_unheard()
+        self._followups.release()
+        self._followups.close()
         self._database.all("forget_idempotency_keys", {"keep_hours": _KEEP_IDEMPOTENCY_HOURS})
         self._database.all("forget_workers")
         if report != Report():
@@ -82,6 +88,8 @@ class Reconciler:
             # First, so that none of them can beat or claim once its tasks are taken away.
             gone = session.all("give_up_workers", {"ids": dead}) if dead else []
             moved = session.all("recover_lost", {"error": Json(WORKER_LOST.as_json())})
+            hooks.run(session, moved)
+        hooks.tell(moved)
         for process in gone:
             log.warning("stopped beating", kind=process["kind"], worker=process["name"])
         waiting = [task for task in moved if task["status"] == "PENDING"]
@@ -90,6 +98,7 @@ class Reconciler:
             log.warning("tasks of lost workers", recovered=report.recovered, ended=report.lost)
         self._doorbell.announce(waiting)
         self._doorbell.bury(process["name"] for process in gone)
+        self._followups.after(moved)
         return report
 
     def announce_due(self) -> int:
@@ -101,15 +110,26 @@ class Reconciler:
         upcoming = self._database.all("upcoming", {"horizon": _HORIZON_SECONDS, "limit": _LIMIT})
         self._doorbell.announce_later(Due(row["id"], row["queue"], row["due_at"]) for row in upcoming)
 
-    def _announce_unheard(self, queue: QueueName) -> int:
-        head = self._head(queue)
-        parameters = {
-            "queue": queue,
-            "head": head["id"] if head else None,
-            "head_at": head["announced_at"] if head else None,
-            "grace": _GRACE_SECONDS,
-        }
-        return self._announce_all("take_unheard", parameters)
+    def _announce_unheard(self) -> int:
+        """Compare tasks that should be waiting in Redis with those that are, and announce what is missing.
+
+        A page of them in each pass, beginning where the last one ended; more as long as something is missing.
+        """
+        count = 0
+        while True:
+            after, after_id = self._page_after
+            page = self._database.all(
+                "announced", {"after": after, "after_id": after_id, "grace": _GRACE_SECONDS, "limit": _LIMIT}
+            )
+            is_last = len(page) < _LIMIT
+            self._page_after = _BEGINNING if is_last else (page[-1]["announced_at"], page[-1]["id"])
+            missing = self._doorbell.missing(page)
+            if missing:
+                again = self._database.all("announce_again", {"ids": missing})
+                self._doorbell.announce(again)
+                count += len(again)
+            if is_last or not missing:
+                return count
 
     def _announce_all(self, query: str, parameters: Params) -> int:
         """Announce what the query marks and returns, a limited number at a time."""
@@ -120,12 +140,3 @@ class Reconciler:
             count += len(found)
             if len(found) < _LIMIT:
                 return count
-
-    def _head(self, queue: QueueName) -> Row | None:
-        """The waiting task at the head of the queue; ids of cancelled tasks may stand before it."""
-        start = 0
-        while entries := self._doorbell.ids(queue, start, _HEAD_PAGE):
-            if head := self._database.one("head_of_queue", {"ids": entries}):
-                return head
-            start += _HEAD_PAGE
-        return None

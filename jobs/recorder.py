@@ -1,12 +1,13 @@
 """Writes outcomes to PostgreSQL, those of a few milliseconds in one statement."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import orjson
 import structlog
 
+from jobs import hooks
 from jobs.attempt import Outcome
 from jobs.errors import TaskError, Unavailable
 from jobs.ledger import Run
@@ -18,10 +19,10 @@ log = structlog.get_logger(__name__)
 GATHER_SECONDS: Final = 0.01
 _MOST = 1000  # outcomes in one statement
 _PAUSE_SECONDS = 0.5  # between tries while PostgreSQL is away
-_COLUMNS = ("ids", "fences", "statuses", "results", "errors", "usages", "delays")
+_COLUMNS = ("ids", "fences", "statuses", "results", "errors", "usages", "delays", "frees", "measures")
 _TARGETS = sorted(TRANSITIONS[Status.PROCESSING])
 
-Values = tuple[int, int, str, str | None, str | None, str | None, float | None]
+Values = tuple[int, int, str, str | None, str | None, str | None, float | None, bool, str | None]
 """One outcome as `record_outcomes` takes it: in the order of its columns."""
 
 
@@ -32,12 +33,9 @@ class Recorder:
         self,
         database: AsyncDatabase,
         worker: str,
-        on_completion: Mapping[str, str],
         on_recorded: Callable[[list[Row]], None],
     ) -> None:
-        """`on_completion`: task type -> statement to run, with the ids, where its tasks complete."""
         self._database = database
-        self._on_completion = on_completion
         self._worker = worker
         self._on_recorded = on_recorded
         self._waiting: list[Outcome] = []
@@ -77,15 +75,16 @@ class Recorder:
 
     async def hand_back(self, runs: Sequence[Run]) -> list[Row]:
         """Let go of claims that no attempt was made for; returns what was recorded."""
-        let_go = [(task_id, fence, Status.PENDING.value, None, None, None, None) for task_id, fence in runs]
+        let_go: list[Values] = [
+            (task_id, fence, Status.PENDING.value, None, None, None, None, True, None) for task_id, fence in runs
+        ]
         return await self._database.all("record_outcomes", _parameters(self._worker, let_go))
 
     async def _record(self, batch: list[Outcome]) -> None:
         try:
             async with self._database.transaction() as session:
                 rows = await session.all("record_outcomes", _parameters(self._worker, list(map(_values, batch))))
-                for statement, ids in self._completed(batch, rows).items():
-                    await session.all(statement, {"ids": ids})
+                await hooks.run_async(session, rows)
         except (*Refused, orjson.JSONEncodeError) as error:
             # A result that PostgreSQL cannot hold must not keep the others from being recorded.
             if len(batch) > 1:
@@ -96,18 +95,6 @@ class Recorder:
             await self._record([_unstorable(batch[0])])
             return
         self._on_recorded(rows)
-
-    def _completed(self, batch: list[Outcome], rows: list[Row]) -> dict[str, list[int]]:
-        """The ids of completed tasks by the statement that is to follow."""
-        if not any(outcome.claim.task_type in self._on_completion for outcome in batch):
-            return {}
-        recorded = {row["id"] for row in rows if row["status"] == Status.COMPLETED}
-        found: dict[str, list[int]] = {}
-        for outcome in batch:
-            statement = self._on_completion.get(outcome.claim.task_type)
-            if statement and outcome.claim.id in recorded:
-                found.setdefault(statement, []).append(outcome.claim.id)
-        return found
 
 
 def _unstorable(outcome: Outcome) -> Outcome:
@@ -122,7 +109,17 @@ def _json(value: dict[str, Any] | None) -> str | None:
 def _values(outcome: Outcome) -> Values:
     claim, error = outcome.claim, outcome.error.as_json() if outcome.error else None
     result, usage = _json(outcome.result), _json(outcome.usage)
-    return claim.id, claim.fence, outcome.status.value, result, _json(error), usage, outcome.delay
+    return (
+        claim.id,
+        claim.fence,
+        outcome.status.value,
+        result,
+        _json(error),
+        usage,
+        outcome.delay,
+        outcome.free,
+        _json(outcome.measures),
+    )
 
 
 def _parameters(worker: str, outcomes: Sequence[Values]) -> dict[str, Any]:

@@ -60,17 +60,51 @@ class RetryPolicy:
 DEFAULT_POLICY: Final = RetryPolicy()
 
 
-def retry_delay(policy: RetryPolicy, error: TaskError, attempt: int, max_retries: int, chance: float) -> float | None:
-    """Seconds until the next try, or None when the task has failed for good.
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How often a task was tried.
 
-    Args:
+    Attributes:
         attempt: the number of the attempt that failed, from 1.
         max_retries: tries after the first: 3 means at most 4 attempts.
-        chance: a random number in [0, 1), passed in so that the rule stays pure.
+        limited_since: when its provider first asked it to wait, if it still waits for that.
+        patience: seconds from then on for which waiting costs no attempt.
     """
-    if not error.retryable or attempt > max_retries:
-        return None
-    delay = policy.delay(attempt)
+
+    attempt: int
+    max_retries: int
+    limited_since: float | None = None
+    patience: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows a failed attempt.
+
+    Attributes:
+        delay: seconds until the next try; None: the task has failed for good.
+        free: the attempt does not count.
+    """
+
+    delay: float | None
+    free: bool = False
+
+
+def decide(policy: RetryPolicy, error: TaskError, tries: Tries, now: float, chance: float = 0.0) -> Decision:
+    """What to do after a failed attempt.
+
+    Waiting out a provider that is busy is free, until the task has done so for too long. Otherwise only errors that
+    can pass are tried again, as long as tries are left. `Retry-After` is a floor under the delay.
+
+    Args:
+        now: seconds, on the clock of `tries.limited_since`.
+        chance: a random number in [0, 1), passed in so that the rule stays pure: for the jitter.
+    """
+    if error.means_busy and now - (now if tries.limited_since is None else tries.limited_since) < tries.patience:
+        return Decision(policy.delay(1) if error.retry_after is None else error.retry_after, free=True)
+    if not error.retryable or tries.attempt > tries.max_retries:
+        return Decision(None)
+    delay = policy.delay(tries.attempt)
     if policy.jitter:
         delay += delay * JITTER_SHARE * chance
-    return max(delay, error.retry_after or 0.0)
+    return Decision(max(delay, error.retry_after or 0.0))

@@ -55,6 +55,11 @@ class Settings:
     providers_file: Path | None
     worker_queues: tuple[QueueName, ...]
     worker_concurrency: int
+    worker_threads: int
+    worker_processes: int
+    worker_process_memory_mb: int
+    fallback_models: dict[str, tuple[str, ...]]
+    rate_limit_patience: float
     queue_shares: dict[QueueName, float]
     shutdown_grace_seconds: float
     task_default_timeout: int
@@ -155,7 +160,10 @@ def load() -> Settings:
     os.environ["PGTZ"] = "UTC"
     env: Any = Env(eager=False)
     env.read_env(".env", recurse=False)
-    for name, parse in {"keys": _api_keys, "queues": _queues, "shares": _shares, "level": _log_level}.items():
+    parsers = {
+        "keys": _api_keys, "queues": _queues, "shares": _shares, "level": _log_level, "fallbacks": _fallbacks,
+    }  # fmt: skip
+    for name, parse in parsers.items():
         env.add_parser(name, parse)
 
     data_dir = Path(env.str("DATA_DIR", "./data"))
@@ -185,6 +193,11 @@ def load() -> Settings:
         "providers_file": Path(providers_file) if providers_file else None,
         "worker_queues": env.queues("WORKER_QUEUES", ",".join(QUEUES)),
         "worker_concurrency": env.int("WORKER_CONCURRENCY", 100, validate=validate.Range(1, 10_000)),
+        "worker_threads": env.int("WORKER_THREADS", 16, validate=validate.Range(1, 1000)),
+        "worker_processes": env.int("WORKER_PROCESSES", os.cpu_count() or 1, validate=validate.Range(1, 1000)),
+        "worker_process_memory_mb": env.int("WORKER_PROCESS_MEMORY_MB", 1024, validate=validate.Range(64)),
+        "fallback_models": env.fallbacks("FALLBACK_MODELS", ""),
+        "rate_limit_patience": env.float("RATE_LIMIT_PATIENCE", 3600.0, validate=_seconds(0, 86_400 * 7)),
         "queue_shares": env.shares("QUEUE_SHARES", "high=1.0,default=0.9,low=0.7"),
         "shutdown_grace_seconds": env.float("SHUTDOWN_GRACE_SECONDS", 25.0, validate=_seconds(1, 3600)),
         "task_default_timeout": env.int("TASK_DEFAULT_TIMEOUT", 300, validate=validate.Range(1, 86_400)),
@@ -287,6 +300,18 @@ def _shares(value: str) -> dict[str, float]:
             raise ValidationError(f"{part!r} is not queue=share with a share above 0 and up to 1.")
         shares[name.strip()] = share
     return shares
+
+
+def _fallbacks(value: str) -> dict[str, tuple[str, ...]]:
+    """`content_generation=model-b|model-c,text_generation=model-b`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, _, given = part.partition("=")
+        models = tuple(model.strip() for model in given.split("|"))
+        if not name.strip() or not all(models):
+            raise ValidationError(f"{part!r} is not task_type=model|model...")
+        found[name.strip()] = models
+    return found
 
 
 def _api_keys(value: str) -> tuple[ApiKey, ...]:

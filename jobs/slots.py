@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from jobs.pools import Mode
 from jobs.priority import QueueName
 
 
@@ -45,3 +46,7 @@ class SlotBudget:
     def release(self, queue: QueueName) -> None:
         """Give one slot back."""
         self._used[queue] -= 1
+
+
+Slots = Mapping[Mode, SlotBudget]
+"""Each lane's own."""

@@ -57,10 +57,7 @@ def parse(text: str, schema: Schema) -> dict[str, Any]:
 
 
 async def _call(context: Context, messages: list[dict[str, Any]], example: dict[str, Any]) -> str:
-    model = context.model or ""
-    request = ChatRequest(model, list(messages), _OPTIONS, example)
-    answer = await context.providers.provider_for(model).chat(request)
-    context.count(answer.usage)
+    answer, _ = await context.ask(ChatRequest(context.model or "", list(messages), _OPTIONS, example))
     return answer.text
 
 

@@ -8,14 +8,19 @@ from typing import Any
 import orjson
 import structlog
 
-from jobs.errors import IdempotencyMismatch
+from jobs import hooks
+from jobs.documents import document
+from jobs.errors import IdempotencyMismatch, UnknownParents
+from jobs.followups import Followups
 from jobs.handlers.registry import TaskType
-from jobs.priority import DEFAULT_PRIORITY, queue_for
+from jobs.lifecycle import Status
 from jobs.queues import Doorbell, Due, RedisError
 from jobs.settings import Settings
 from jobs.store.database import Database, Json, Row, Session
 
 log = structlog.get_logger(__name__)
+
+_KEY_RACES = 10  # times that the holder of a unique_key may end just while we look
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +39,11 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The row of the task or batch, and whether an earlier request made it."""
+    """The row of the task or batch; whether an earlier request made it; whether its unique_key was there already."""
 
     row: Row
     replayed: bool = False
+    existing: bool = False
 
 
 class Submitter:
@@ -50,11 +56,13 @@ class Submitter:
         self._types = types
         self._database = database
         self._doorbell = doorbell
+        self.followups = Followups(database, doorbell)
 
     def task(
         self,
         wanted: Mapping[str, Any],
         *,
+        caller: str = "",
         request_id: str | None = None,
         idempotency: Idempotency | None = None,
     ) -> Submitted:
@@ -62,38 +70,62 @@ class Submitter:
 
         Args:
             wanted: `task_type`, `prompt`, `model`, `input`, and optionally `priority`, `max_retries`,
-                `timeout_seconds`, `retry`, `run_at`, `delay_seconds`, `metadata`; all checked.
+                `timeout_seconds`, `retry`, `run_at`, `delay_seconds`, `depends_on`, `unique_key`, `cache_ttl`,
+                `callback_url`, `stream`, `profile`, `metadata`; all checked.
+            caller: name of the API key that asks.
 
         Raises:
             IdempotencyMismatch: the key was used with another request.
+            UnknownParents: it depends on tasks that do not exist.
             Unavailable: nothing was stored.
         """
         with self._database.transaction() as session:
             if earlier := _earlier(session, idempotency):
                 row = session.one("get_task", {"id": earlier["task_id"]})
                 return Submitted(row or {}, replayed=True)
-            (row,) = self.insert(session, [wanted], request_id=request_id)
+            row, existing = self._one(session, wanted, caller, request_id)
             _remember(session, idempotency, task_id=row["id"], batch_id=None)
-        self.announce([row])
-        return Submitted(row)
+        if not existing:
+            self.announce([row])
+        return Submitted(row, existing=existing)
+
+    def _one(
+        self, session: Session, wanted: Mapping[str, Any], caller: str, request_id: str | None
+    ) -> tuple[Row, bool]:
+        """The new task, or the unfinished one that has its unique_key."""
+        for _ in range(_KEY_RACES):
+            if created := self.insert(session, [wanted], caller=caller, request_id=request_id):
+                return created[0], False
+            if found := session.one("unfinished_with_key", {"unique_key": wanted["unique_key"]}):
+                return found, True
+        raise RuntimeError("unique_key: its holders end faster than they can be read")
 
     def batch(
         self,
         wanted: Sequence[Mapping[str, Any]],
         *,
+        callback_url: str | None = None,
+        caller: str = "",
         request_id: str | None = None,
         idempotency: Idempotency | None = None,
     ) -> Submitted:
-        """Submit tasks together, all or none; the same errors as `task`."""
+        """Submit tasks together, all or none; the same errors as `task`.
+
+        Those whose `unique_key` an unfinished task has already are left out.
+        """
         with self._database.transaction() as session:
             if earlier := _earlier(session, idempotency):
                 row = session.one("get_batch", {"id": earlier["batch_id"]})
                 return Submitted(row or {}, replayed=True)
-            batch = session.one("insert_batch", {"total": len(wanted)})
+            batch = session.one("insert_batch", {"total": len(wanted), "callback_url": callback_url})
             assert batch  # noqa: S101 - an INSERT ... RETURNING returns its row
-            tasks = self.insert(session, wanted, batch_id=batch["id"], request_id=request_id)
+            tasks = self.insert(session, wanted, batch_id=batch["id"], caller=caller, request_id=request_id)
+            if len(tasks) < len(wanted):
+                batch = session.one("shrink_batch", {"id": batch["id"], "total": len(tasks)}) or batch
             _remember(session, idempotency, task_id=None, batch_id=batch["id"])
         self.announce(tasks)
+        if not any(task["status"] == Status.PENDING for task in tasks):
+            self.followups.close([batch["id"]])
         return Submitted(batch)
 
     def insert(
@@ -102,55 +134,56 @@ class Submitter:
         wanted: Sequence[Mapping[str, Any]],
         *,
         batch_id: int | None = None,
+        caller: str = "",
         request_id: str | None = None,
     ) -> list[Row]:
         """Tasks as a part of a transaction, in order; to be announced once it is committed.
 
         One whose `unique_key` an unfinished task has already is left out.
+
+        Raises:
+            UnknownParents: as `task`.
         """
-        documents = [self._document(task) for task in wanted]
-        return session.all(
+        documents = [document(task, self._types[task["task_type"]], self._settings, caller) for task in wanted]
+        _use_cached(session, documents)
+        created = session.all(
             "insert_tasks", {"documents": Json(documents), "batch_id": batch_id, "request_id": request_id}
         )
-
-    def _document(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        kind = self._types[wanted["task_type"]]
-        priority = wanted.get("priority", DEFAULT_PRIORITY)
-        given = wanted.get("input") or {}
-        return {
-            "task_type": kind.name,
-            "prompt": wanted.get("prompt"),
-            "model": wanted.get("model") or self._settings.default_model,
-            "input": given,
-            "metadata": wanted.get("metadata") or {},
-            "priority": priority,
-            "queue": queue_for(priority),
-            "max_retries": _first(wanted.get("max_retries"), kind.max_retries, self._settings.task_max_retries),
-            "timeout_seconds": _first(
-                wanted.get("timeout_seconds"), kind.timeout_seconds, self._settings.task_default_timeout
-            ),
-            "retry": wanted.get("retry") or kind.retry.as_json(),
-            "account_id": given.get("account_id"),
-            **{
-                name: wanted.get(name)
-                for name in ("run_at", "delay_seconds", "schedule_id", "execution_id", "parent_task_id", "unique_key")
-            },
-        }
+        children = [row for row in created if row["depends_on"]]
+        if children:
+            _link(session, children)
+        hooks.run(session, [row for row in created if row["status"] == Status.COMPLETED])
+        return created
 
     def announce(self, tasks: Sequence[Row]) -> None:
         """Ring for committed tasks; when Redis is away, the reconciler does it later."""
         try:
             self._doorbell.announce(task for task in tasks if task["announced_at"])
             self._doorbell.announce_later(
-                Due(task["id"], task["queue"], task["due_at"]) for task in tasks if not task["announced_at"]
+                Due(task["id"], task["queue"], task["due_at"]) for task in tasks if task["due_at"]
             )
         except RedisError as error:
             log.warning("not announced yet", tasks=len(tasks), reason=str(error))
+        if any(task["depends_on"] for task in tasks):
+            self.followups.release()  # of parents that had ended before
 
 
-def _first(*values: int | None) -> int:
-    """The first that is given; 0 is a value."""
-    return next(value for value in values if value is not None)
+def _use_cached(session: Session, documents: list[dict[str, Any]]) -> None:
+    """Name for each document with a `cache_ttl` the task whose result it may have at once."""
+    asked = [
+        {**doc, "position": position}
+        for position, doc in enumerate(documents)
+        if doc["cache_ttl"] and not doc["depends_on"]
+    ]
+    if asked:
+        for found in session.all("find_cached", {"documents": Json(asked)}):
+            documents[found["position"]]["cached_from"] = found["id"]
+
+
+def _link(session: Session, children: Sequence[Row]) -> None:
+    found = {row["id"] for row in session.all("link_parents", {"ids": [row["id"] for row in children]})}
+    if unknown := {parent for row in children for parent in row["depends_on"]} - found:
+        raise UnknownParents(unknown)
 
 
 def _earlier(session: Session, idempotency: Idempotency | None) -> Row | None:

@@ -5,12 +5,13 @@ know; RQ's own work loop, one job at a time, is replaced. `python -m jobs.worker
 """
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -22,15 +23,20 @@ from rq.command import parse_payload
 from rq.worker import BaseWorker
 
 from jobs import logs, settings
-from jobs.attempt import perform
+from jobs.aftermath import Aftermath
+from jobs.attempt import Claim, Lanes
 from jobs.beats import BEAT_SECONDS
-from jobs.errors import SettingsError, Unavailable
+from jobs.errors import SettingsError, TaskError, Unavailable
 from jobs.flight import Flight
 from jobs.handlers import registry
 from jobs.handlers.context import Tools
 from jobs.intake import Intake
+from jobs.lanes.processes import Processes
+from jobs.lanes.threads import Threads
 from jobs.ledger import Ledger, Run
 from jobs.lifecycle import Status, sources
+from jobs.live import LIVE_SECONDS, Live
+from jobs.pools import Mode, Pools, pool_of
 from jobs.priority import QUEUES
 from jobs.prompts import Prompts
 from jobs.providers import catalog
@@ -43,11 +49,11 @@ from jobs.store.database import AsyncDatabase, Row
 log = structlog.get_logger(__name__)
 
 _LEDGER_SECONDS = 0.1
-_BLOCK_SECONDS = 5.0
 _START_PAUSE_SECONDS = 0.5
 _REDIS_TTL = 20  # seconds without a beat after which RQ's tools no longer show the worker
 _HAND_BACK_SECONDS = 3.0  # of the grace period, kept for handing back and signing off
 _OVERTIME_SECONDS = 2.0
+_HANG_SECONDS = 30.0
 _CANCELLATIONS = 5
 _INTAKE_SECONDS = 2.0  # for an id that is just being taken
 
@@ -69,7 +75,17 @@ class TaskWorker(BaseWorker):
         self._settings = configured
         self._types = registry.load(configured.handler_modules)
         self._database = AsyncDatabase(configured.database_url, max_size=4)
-        self._slots = SlotBudget(configured.worker_concurrency, configured.worker_queues, configured.queue_shares)
+        sizes: dict[Mode, int] = {
+            "coroutine": configured.worker_concurrency,
+            "thread": configured.worker_threads,
+            "process": configured.worker_processes,
+        }
+        self._slots = {
+            lane: SlotBudget(size, configured.worker_queues, configured.queue_shares) for lane, size in sizes.items()
+        }
+        self._capacity = sum(sizes.values())
+        self._late: list[int] = []
+        self._asides: set[asyncio.Task[Any]] = set()
         self._strays: set[Run] = set()
         self._worker_id: int | None = None
 
@@ -89,15 +105,21 @@ class TaskWorker(BaseWorker):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_soon)
         self._providers = catalog.build(self._settings)
-        self._doorbell = AsyncDoorbell(self._settings.redis_url, wait_seconds=_BLOCK_SECONDS)
+        self._doorbell = AsyncDoorbell(self._settings.redis_url)
         self._ledger = Ledger(self._doorbell.client, self.name, _REDIS_TTL)
-        on_completion = {kind.name: kind.on_completion for kind in self._types.values() if kind.on_completion}
-        self._recorder = Recorder(self._database, self.name, on_completion, self._recorded)
-        self._tools = Tools(self._settings, self._database, self._providers, Prompts(self._settings.prompts_dir))
-        self._flight = Flight(
-            self._slots, self._ledger, self._recorder, lambda claim: perform(claim, self._types, self._tools)
+        self._live = Live(self._doorbell.client, self._database)
+        self._aftermath = Aftermath(self._settings.database_url, self.connection)
+        self._recorder = Recorder(self._database, self.name, self._recorded)
+        self._pools = Pools(catalog.rules(self._settings))
+        self._threads = Threads()
+        self._processes = Processes(self._settings.worker_process_memory_mb)
+        prompts = Prompts(self._settings.prompts_dir)
+        tools = Tools(self._settings, self._database, self._providers, prompts, loop, self._refused)
+        lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._warn, self._keep_profile)
+        self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
+        self._intake = Intake(
+            self._database, self._doorbell, self._slots, self._pools, self.name, self._flight.start, self._live.moved
         )
-        self._intake = Intake(self._database, self._doorbell, self._slots, self.name, self._flight.start)
         self._flight.on_landing = self._intake.slot_freed
         async with self._database.opened():
             try:
@@ -105,6 +127,7 @@ class TaskWorker(BaseWorker):
                 if not self._stopping.is_set():
                     await self._run_loops()
             finally:
+                self._processes.close()
                 await self._providers.aclose()
                 await self._doorbell.aclose()
 
@@ -128,7 +151,7 @@ class TaskWorker(BaseWorker):
                 log.warning("waiting for the database and Redis", reason=str(error))
                 await asyncio.sleep(_START_PAUSE_SECONDS)
             else:
-                log.info("worker ready", worker=self.name, queues=self.queue_names(), slots=self._slots.capacity)
+                log.info("worker ready", worker=self.name, queues=self.queue_names(), slots=self._capacity)
                 return
 
     async def _run_loops(self) -> None:
@@ -138,7 +161,10 @@ class TaskWorker(BaseWorker):
                 self._repeat(self._beat, BEAT_SECONDS),
                 self._repeat(self._beat_in_redis, BEAT_SECONDS),
                 self._repeat(self._ledger.flush, _LEDGER_SECONDS),
+                self._repeat(self._live.flush, LIVE_SECONDS),
+                self._repeat(self._note_late, BEAT_SECONDS),
                 self._command_loop(),
+                self._aftermath.run(),
                 self._recorder.run(),
             )
         ]
@@ -172,6 +198,7 @@ class TaskWorker(BaseWorker):
                 await self._recorder.drain()
                 await self._database.all("sign_off", {"id": self._worker_id})
                 await self._ledger.flush()
+                await self._live.flush()
                 await asyncio.to_thread(self.register_death)
         log.info("worker stopped", worker=self.name, handed_back=handed_back)
 
@@ -182,7 +209,43 @@ class TaskWorker(BaseWorker):
             if row["status"] == Status.RETRYING:
                 self._ledger.later(row["id"], row["queue"], row["due_at"])
             elif row["status"] == Status.PENDING:
-                self._ledger.back(row["id"], row["queue"])
+                self._ledger.back(row)
+        self._live.moved(rows)
+        self._aftermath.follows(rows)
+
+    # What happens in attempts
+
+    def _refused(self, task_id: int, fence: int, model: str, error: TaskError) -> None:
+        """An endpoint is busy: nobody calls this model for as long as it asked."""
+        pool = pool_of("coroutine", model)
+        in_flight = self._pools.refused((task_id, fence), pool)
+        log.info("the provider is busy", model=model, retry_after=error.retry_after)
+        self._beside(self._doorbell.refused(pool, self.name, in_flight, error.retry_after), "cool down")
+
+    def _warn(self, claim: Claim) -> None:
+        log.warning("soft limit passed", task_id=claim.id, task_type=claim.task_type, attempt=claim.attempt)
+        self._late.append(claim.id)
+
+    async def _note_late(self) -> None:
+        late, self._late = self._late, []
+        if late:
+            await self._database.all("note_late", {"ids": late, "worker": self.name, "worker_id": self._worker_id})
+
+    def _keep_profile(self, claim: Claim, page: str) -> None:
+        facts = {"id": claim.id, "attempt": claim.attempt, "page": page}
+        self._beside(self._database.all("keep_profile", facts), "keep profile")
+
+    def _beside(self, work: Coroutine[Any, Any, Any], what: str) -> None:
+        """Do something beside everything else; what goes wrong with it is logged."""
+
+        def done(task: "asyncio.Task[Any]") -> None:
+            self._asides.discard(task)
+            if not task.cancelled() and (error := task.exception()):
+                log.warning("not done", what=what, reason=str(error))
+
+        task = asyncio.create_task(work)
+        self._asides.add(task)
+        task.add_done_callback(done)
 
     # Beats
 
@@ -191,7 +254,7 @@ class TaskWorker(BaseWorker):
             "register_worker",
             {
                 "kind": "worker", "name": self.name, "host": socket.gethostname(), "pid": os.getpid(),
-                "queues": self.queue_names(), "capacity": self._slots.capacity,
+                "queues": self.queue_names(), "capacity": self._capacity,
             },
         )  # fmt: skip
         self._worker_id = self._intake.worker_id = rows[0]["id"]
@@ -210,6 +273,11 @@ class TaskWorker(BaseWorker):
             await asyncio.sleep(seconds)
 
     async def _beat(self) -> None:
+        # Should the loop hang for long, by a handler that never gives it back, this ends the process with a trace.
+        faulthandler.dump_traceback_later(_HANG_SECONDS, exit=True)
+        if self._threads.stuck * 2 >= self._settings.worker_threads:
+            log.error("too many threads are stuck: this worker makes way for a new one", stuck=self._threads.stuck)
+            self._stop_soon()
         me = {"id": self._worker_id, "running": len(self._flight.runs)}
         if not await self._database.all("beat", me):
             log.error("given up for dead: dropping all tasks", worker=self.name, running=len(self._flight.runs))

@@ -52,7 +52,7 @@ _OFFLINE = {
     timeout_seconds=300,
     max_retries=3,
     retry=PATIENT,
-    on_completion="make_contents",
+    calls_model=True,
 )
 async def content_generation(context: Context) -> dict[str, Any]:
     """Ask for an article; the result has `title`, `body` and `summary`."""

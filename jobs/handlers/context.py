@@ -1,52 +1,251 @@
-"""What a handler is given."""
+"""What a handler is given, and what helpers below it can reach: `current()`."""
 
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
 
-from jobs.errors import AttemptError, TaskError
+import structlog
+
+from jobs.errors import AttemptError, Cancelled, TaskError
 from jobs.prompts import Prompts
+from jobs.providers.base import ChatAnswer, ChatRequest
 from jobs.providers.catalog import Catalog
 from jobs.settings import Settings
-from jobs.store.database import AsyncDatabase, Row
+from jobs.store.database import AsyncDatabase, Database, Row
+
+T = TypeVar("T")
+
+_CURRENT: ContextVar["Context"] = ContextVar("pressroom_context")
+# Another model may do what this one cannot now.
+_PASSING = frozenset({"rate_limited", "provider_error", "provider_unreachable"})
+
+
+def current() -> "Context":
+    """The context of the attempt that runs here, in whatever lane.
+
+    Raises:
+        LookupError: no handler runs here.
+    """
+    return _CURRENT.get()
+
+
+class Line(Protocol):
+    """Where progress and text go: to whoever watches the task."""
+
+    def progress(self, task_id: int, fence: int, percent: int, message: str | None) -> None:
+        """Show how far the attempt is."""
+
+    def text(self, task_id: int, fence: int, piece: str) -> None:
+        """Show a piece of text as it is generated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all attempts of a worker share."""
+    """What all attempts of a worker share on its event loop.
+
+    Attributes:
+        refused: told the task, its fence, the model and the error when an endpoint refuses a call for now.
+    """
 
     settings: Settings
     database: AsyncDatabase
     providers: Catalog
     prompts: Prompts
+    loop: asyncio.AbstractEventLoop
+    refused: Callable[[int, int, str, TaskError], None]
 
 
-@dataclass(slots=True)
-class Context:
-    """One attempt at one task.
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The task, as a handler may see it.
 
     Attributes:
         attempt: its number, from 1.
-        input: as the task type's schema accepted it at submission.
-        usage: tokens used so far, as the providers count them.
+        input: as the task type's schema accepted it at submission, with its parents' results filled in.
+        parents: `id`, `task_type`, `status`, `result`... of the tasks it depends on, in their order.
+        limits: seconds after which an attempt is warned, and ended.
     """
 
     task_id: int
+    fence: int
+    task_type: str
     attempt: int
     prompt: str | None
     model: str | None
     input: dict[str, Any]
-    tools: Tools
-    usage: dict[str, Any] | None = field(default=None)
+    metadata: dict[str, Any]
+    account_id: int | None
+    request_id: str | None
+    stream: bool
+    profile: bool
+    parents: list[dict[str, Any]]
+    limits: tuple[float, float]
+
+
+@dataclass
+class Context:
+    """One attempt at one task.
+
+    Attributes:
+        usage: tokens used so far, as the providers count them.
+        calls: model calls made so far.
+        profile_page: where the time went, once the handler has ended, when the task asked for that.
+    """
+
+    facts: Facts
+    settings: Settings
+    line: Line
+    tools: Tools | None = None
+    usage: dict[str, Any] | None = None
+    calls: int = 0
+    profile_page: str | None = None
+    began: float = field(default_factory=time.monotonic)
+    _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def providers(self) -> Catalog:
-        """Model endpoints."""
-        return self.tools.providers
+    def task_id(self) -> int:
+        """The task's id."""
+        return self.facts.task_id
 
     @property
+    def attempt(self) -> int:
+        """The attempt's number, from 1."""
+        return self.facts.attempt
+
+    @property
+    def prompt(self) -> str | None:
+        """The task's prompt."""
+        return self.facts.prompt
+
+    @property
+    def model(self) -> str | None:
+        """The task's model."""
+        return self.facts.model
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The task's input."""
+        return self.facts.input
+
+    # Time and cancellation
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the attempt is ended as `timeout`."""
+        return self.began + self.facts.limits[1] - time.monotonic()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the soft limit has passed: time to come to an end."""
+        return time.monotonic() - self.began >= self.facts.limits[0]
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the attempt is to end, by the caller's wish or for lack of time."""
+        return self._stop.is_set()
+
+    def check(self) -> None:
+        """End the attempt here if it is to end; for handlers in threads and processes, between two steps.
+
+        Raises:
+            Cancelled: not to be caught.
+        """
+        if self.is_cancelled:
+            raise Cancelled
+
+    def stop(self) -> None:
+        """Ask the handler to end; for the worker."""
+        self._stop.set()
+
+    # What the watchers see
+
+    def progress(self, percent: float, message: str | None = None) -> None:
+        """Say how far the attempt is (0 to 100); raises like `check`.
+
+        As often as you like: a few a second are shown.
+        """
+        self.check()
+        self.line.progress(self.task_id, self.facts.fence, max(0, min(100, int(percent))), message)
+
+    def stream(self, text: str) -> None:
+        """Show a piece of text to whoever watches, when the task was submitted with `stream`."""
+        if self.facts.stream:
+            self.line.text(self.task_id, self.facts.fence, text)
+
+    @cached_property
+    def log(self) -> Any:
+        """A logger with the task's facts."""
+        facts = self.facts
+        return structlog.get_logger("pressroom.handler").bind(
+            task_id=facts.task_id, task_type=facts.task_type, attempt=facts.attempt, request_id=facts.request_id
+        )
+
+    # Tools
+
+    @cached_property
     def prompts(self) -> Prompts:
         """Prompt templates."""
-        return self.tools.prompts
+        return self.tools.prompts if self.tools else Prompts(self.settings.prompts_dir)
+
+    @cached_property
+    def database(self) -> Database:
+        """Connections for handlers in threads and processes."""
+        return shared_database(self.settings.database_url)
+
+    @property
+    def on_loop(self) -> Tools:
+        """The tools of coroutine handlers.
+
+        Raises:
+            RuntimeError: this handler runs in another process.
+        """
+        if self.tools is None:
+            raise RuntimeError("handlers in processes have no event loop, and call no models")
+        return self.tools
+
+    async def rows(self, statement: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+        """The rows of a named statement; for coroutine handlers."""
+        return await self.on_loop.database.all(statement, params)
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine on the worker's event loop; for handlers in threads."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.on_loop.loop).result(self.remaining)
+
+    async def ask(self, request: ChatRequest) -> tuple[ChatAnswer, str]:
+        """A model's answer, with the name of the provider; streamed and counted.
+
+        When the model cannot answer now, those that FALLBACK_MODELS names for this type are asked in turn.
+
+        Raises:
+            AttemptError: as the last of them says.
+        """
+        models = [request.model, *self.settings.fallback_models.get(self.facts.task_type, ())]
+        for model in models[:-1]:
+            try:
+                return await self._ask(request.with_model(model))
+            except AttemptError as failure:
+                if failure.error.code not in _PASSING or not failure.error.retryable:
+                    raise
+                self.log.info("asking another model", model=model, error=failure.error.code)
+        return await self._ask(request.with_model(models[-1]))
+
+    async def _ask(self, request: ChatRequest) -> tuple[ChatAnswer, str]:
+        tools = self.on_loop
+        provider = tools.providers.provider_for(request.model)
+        self.calls += 1
+        try:
+            answer = await provider.chat(request, self.stream if self.facts.stream else None)
+        except AttemptError as failure:
+            if failure.error.means_busy:
+                tools.refused(self.task_id, self.facts.fence, request.model, failure.error)
+            raise
+        self.count(answer.usage)
+        return answer, provider.name
 
     def count(self, usage: dict[str, Any] | None) -> None:
         """Add the tokens of one model call."""
@@ -63,7 +262,24 @@ class Context:
         Raises:
             AttemptError: account_not_found.
         """
-        rows = await self.tools.database.all("get_account", {"id": account_id})
+        rows = await self.rows("get_account", {"id": account_id})
         if not rows:
             raise AttemptError(TaskError("account_not_found", f"There is no account {account_id}."))
         return rows[0]
+
+    def enter(self) -> None:
+        """Make this what `current` returns here and below."""
+        _CURRENT.set(self)
+
+
+_databases: dict[str, Database] = {}
+_opening = threading.Lock()
+
+
+def shared_database(url: str) -> Database:
+    """This process's connections for handlers that run outside the event loop, opened when first needed."""
+    with _opening:
+        if url not in _databases:
+            _databases[url] = Database(url, max_size=4)
+            _databases[url].open()
+        return _databases[url]

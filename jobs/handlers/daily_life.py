@@ -101,7 +101,7 @@ _OFFLINE_EXPERIENCES = {"micro_experiences": [{"item": 0, "experience": "[offlin
     timeout_seconds=300,
     max_retries=3,
     retry=PATIENT,
-    on_completion="keep_daily_lives",
+    calls_model=True,
 )
 async def daily_life(context: Context) -> dict[str, Any]:
     """Plan the day, then fill it; the result has `date`, `schedule_items` and `micro_experiences`."""

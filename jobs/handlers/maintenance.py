@@ -1,5 +1,6 @@
 """`database_backup` and `cleanup`: what keeps an installation healthy."""
 
+import asyncio
 from typing import Any
 
 from marshmallow import Schema, validate
@@ -26,13 +27,13 @@ class CleanupInput(Schema):
     retention_days = StrictInteger(validate=validate.Range(1, 36_500))
 
 
-@task_type("database_backup", input_schema=BackupInput, timeout_seconds=3600, max_retries=1)
-async def database_backup(context: Context) -> dict[str, Any]:
+@task_type("database_backup", input_schema=BackupInput, timeout_seconds=3600, max_retries=1, mode="process")
+def database_backup(context: Context) -> dict[str, Any]:
     """Dump the database and remove old dumps; the result names the file and its bytes."""
-    settings = context.tools.settings
-    rows = await context.tools.database.all("server_version")
+    settings = context.settings
+    (server,) = context.database.all("server_version")
     try:
-        made = await backup.dump(settings.database_url, settings.backup_dir, rows[0]["number"] // 10_000)
+        made = asyncio.run(backup.dump(settings.database_url, settings.backup_dir, server["number"] // 10_000))
         removed = backup.remove_old(settings.backup_dir, context.input.get("keep_days", settings.backup_keep_days))
     except backup.BackupError as error:
         raise AttemptError(TaskError("backup_failed", str(error))) from error
@@ -41,15 +42,16 @@ async def database_backup(context: Context) -> dict[str, Any]:
     return {"file": made.name, "bytes": made.stat().st_size, "removed": [path.name for path in removed]}
 
 
-@task_type("cleanup", input_schema=CleanupInput, timeout_seconds=3600)
-async def cleanup(context: Context) -> dict[str, Any]:
+@task_type("cleanup", input_schema=CleanupInput, timeout_seconds=3600, mode="thread")
+def cleanup(context: Context) -> dict[str, Any]:
     """Remove ended tasks with their events, executions, empty batches and old dumps past their retention."""
-    settings = context.tools.settings
+    settings = context.settings
     days = context.input.get("retention_days", settings.task_retention_days)
     removed = {}
     for kind, statement in _FORGET.items():
         removed[kind] = 0
-        while rows := await context.tools.database.all(statement, {"days": days, "limit": _AT_ONCE}):
+        while rows := context.database.all(statement, {"days": days, "limit": _AT_ONCE}):
             removed[kind] += len(rows)
+            context.check()
     files = backup.remove_old(settings.backup_dir, settings.backup_keep_days)
     return {"retention_days": days, "removed": {**removed, "files": len(files)}}

@@ -1,17 +1,20 @@
 """The decorator that makes a function a task type, and what is registered."""
 
 import importlib
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from marshmallow import Schema
 
 from jobs.errors import SettingsError
 from jobs.handlers.context import Context
+from jobs.pools import MODES, Mode, pool_of
 from jobs.retry import DEFAULT_POLICY, RetryPolicy
 
-Handler = Callable[[Context], Awaitable[dict[str, Any]]]
+Handler = Callable[[Context], Awaitable[dict[str, Any]]] | Callable[[Context], dict[str, Any]]
+H = TypeVar("H", bound=Handler)
 
 BUILT_IN = tuple(
     f"jobs.handlers.{module}"
@@ -24,40 +27,54 @@ class TaskType:
     """A registered task type.
 
     Attributes:
+        handler: an `async` function in the mode `coroutine`, a plain one in the others; in the mode `process` it is
+            found again, by its module and name, in another process.
         input_schema: validates a task's `input`.
         needs_prompt: whether `prompt` and `model` are required.
-        timeout_seconds, max_retries, retry: defaults of its tasks; None: those of the settings.
-        on_completion: a named statement that runs in the transaction that completes tasks of this type,
-            with their `ids`.
+        calls_model: whether the limits of the task's model hold for it.
+        timeout_seconds, max_retries, priority, retention_days: defaults of its tasks; None: those of the settings.
+        soft_limit: part of the time limit after which a warning is logged as an event.
     """
 
     name: str
     handler: Handler
     input_schema: type[Schema]
+    mode: Mode = "coroutine"
     needs_prompt: bool = False
+    calls_model: bool = False
     timeout_seconds: int | None = None
     max_retries: int | None = None
     retry: RetryPolicy = DEFAULT_POLICY
-    on_completion: str | None = None
+    priority: int | None = None
+    retention_days: int | None = None
+    soft_limit: float = 0.8
+
+    def pool(self, model: str) -> str:
+        """Which tasks its tasks wait together with: those of its lane, and of its model where it calls one."""
+        return pool_of(self.mode, model if self.calls_model else None)
 
 
 _registered: dict[str, TaskType] = {}
 
 
-def task_type(name: str, *, input_schema: type[Schema], **defaults: Any) -> Callable[[Handler], Handler]:
-    """Register the decorated coroutine function as the handler of task type `name`.
+def task_type(name: str, *, input_schema: type[Schema], mode: Mode = "coroutine", **defaults: Any) -> Callable[[H], H]:
+    """Register the decorated function as the handler of task type `name`.
 
     Args:
         defaults: further attributes of `TaskType`.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or the function does not fit the mode.
     """
 
-    def register(handler: Handler) -> Handler:
+    def register(handler: H) -> H:
         if name in _registered:
             raise ValueError(f"task type {name!r} is registered twice")
-        _registered[name] = TaskType(name, handler, input_schema, **defaults)
+        if mode not in MODES:
+            raise ValueError(f"task type {name!r}: there is no mode {mode!r}")
+        if inspect.iscoroutinefunction(handler) != (mode == "coroutine"):
+            raise ValueError(f"task type {name!r}: mode {mode!r} does not fit this function")
+        _registered[name] = TaskType(name, handler, input_schema, mode, **defaults)
         return handler
 
     return register
@@ -67,11 +84,13 @@ def load(modules: Iterable[str] = ()) -> dict[str, TaskType]:
     """Import the built-in handlers and `modules`; returns all task types by name.
 
     Raises:
-        SettingsError: a module of HANDLER_MODULES cannot be imported.
+        SettingsError: a module of HANDLER_MODULES cannot be imported, or registers what cannot be.
     """
-    for module in (*BUILT_IN, *modules):
+    for module in BUILT_IN:
+        importlib.import_module(module)
+    for module in modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:
             raise SettingsError({"HANDLER_MODULES": f"{module}: {error}"}) from None
     return _registered

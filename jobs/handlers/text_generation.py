@@ -31,7 +31,7 @@ class TextGenerationInput(Schema):
     )
 
 
-@task_type("text_generation", input_schema=TextGenerationInput, needs_prompt=True)
+@task_type("text_generation", input_schema=TextGenerationInput, needs_prompt=True, calls_model=True)
 async def text_generation(context: Context) -> dict[str, Any]:
     """Ask the task's model once; the result has `text`, `model`, `provider` and `finish_reason`."""
     options = dict(context.input)
@@ -39,13 +39,10 @@ async def text_generation(context: Context) -> dict[str, Any]:
     if system_prompt := options.pop("system_prompt", None):
         messages.insert(0, {"role": "system", "content": system_prompt})
     messages.append({"role": "user", "content": context.prompt})
-    model = context.model or ""
-    provider = context.providers.provider_for(model)
-    answer = await provider.chat(ChatRequest(model=model, messages=messages, options=options))
-    context.count(answer.usage)
+    answer, provider = await context.ask(ChatRequest(context.model or "", messages, options))
     return {
         "text": answer.text,
-        "model": answer.model or model,
-        "provider": provider.name,
+        "model": answer.model or context.model,
+        "provider": provider,
         "finish_reason": answer.finish_reason,
     }

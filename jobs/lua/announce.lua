@@ -1,4 +1,2 @@
--- ARGV: now, queue, ids... Put ids at the end of their queue.
-local ids = {}
-for i = 3, #ARGV do ids[#ids + 1] = ARGV[i] end
-push(ARGV[2], ids, ARGV[1], 'RPUSH')
+-- ARGV: now, queue, then tasks as JSON: [id, pool, owner, is_first]... Has them wait in their queue.
+push(ARGV[2], cjson.decode(ARGV[3]), ARGV[1])

@@ -38,7 +38,7 @@ for _, run in ipairs(doc.ended) do
 end
 
 for _, task in ipairs(doc.later) do later(task[1], task[2], task[3], doc.now) end
-for queue, ids in pairs(doc.back) do push(queue, ids, doc.now, 'LPUSH') end
+for queue, tasks in pairs(doc.back) do push(queue, tasks, doc.now) end
 redis.call('HSET', worker, 'state', doc.state)
 redis.call('HINCRBY', worker, 'successful_job_count', doc.succeeded)
 redis.call('HINCRBY', worker, 'failed_job_count', doc.failed)

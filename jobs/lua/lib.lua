@@ -1,4 +1,19 @@
--- Put before every other script. Only the keys that RQ's own tools read are kept.
+-- Put before every other script.
+--
+-- pressroom:waiting:QUEUE:POOL  sorted set: ids of waiting tasks, scored with their turn
+-- pressroom:pools:QUEUE         set: the pools with waiting tasks
+-- pressroom:turns:QUEUE         hash: the turn reached (' now'), and each owner's last one
+-- pressroom:bell:QUEUE:LANE     list: rings (at most one waits) for workers that have nothing to do
+-- pressroom:limit:POOL          hash: what is known of a model's limits (see limits.lua)
+-- pressroom:flight:POOL         hash: worker -> its calls in flight
+-- rq:queue:QUEUE, rq:job:ID...  the picture for RQ's own tools; only the keys that these read are kept
+--
+-- Turns are those of start-time fair queueing (Goyal, Vin, Cheng, 1996): an owner's next task gets the turn after
+-- its last one, but never one that has passed. So owners alternate, however many tasks one of them has.
+local HOUR = 3600
+
+local function lane_of(pool) return string.match(pool, '^[^:]*') end
+
 local function show(id, queue, status, now)
   local key = 'rq:job:' .. id
   redis.call('HSET', key, 'status', status, 'origin', queue, 'description', 'task ' .. id,
@@ -8,15 +23,50 @@ local function show(id, queue, status, now)
   redis.call('EXPIRE', key, 86400)
 end
 
-local function push(queue, ids, now, command)
+local function ring(queue, lane)
+  local bell = 'pressroom:bell:' .. queue .. ':' .. lane
+  if redis.call('LLEN', bell) == 0 then
+    redis.call('RPUSH', bell, '1')
+    redis.call('EXPIRE', bell, HOUR)
+  end
+end
+
+-- tasks: {id, pool, owner, is_first}; those that come first have waited before.
+local function push(queue, tasks, now)
   redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
-  for _, id in ipairs(ids) do show(id, queue, 'queued', now) end
-  for first = 1, #ids, 1000 do
-    redis.call(command, 'rq:queue:' .. queue, unpack(ids, first, math.min(first + 999, #ids)))
+  local turns = 'pressroom:turns:' .. queue
+  local reached = tonumber(redis.call('HGET', turns, ' now') or '0')
+  local last, pools, shown = {}, {}, {RPUSH = {}, LPUSH = {}}
+  for i, task in ipairs(tasks) do
+    local id, pool, owner = task[1], task[2], task[3]
+    if not last[owner] then last[owner] = math.max(reached, tonumber(redis.call('HGET', turns, owner) or '0')) end
+    local turn = task[4] and reached - 1 + i * 1e-6 or last[owner] + 1
+    if redis.call('ZADD', 'pressroom:waiting:' .. queue .. ':' .. pool, 'NX', turn, id) == 1 then
+      if not task[4] then last[owner] = turn end
+      show(id, queue, 'queued', now)
+      table.insert(shown[task[4] and 'LPUSH' or 'RPUSH'], id)
+      pools[pool] = true
+    end
+  end
+  for owner, turn in pairs(last) do redis.call('HSET', turns, owner, turn) end
+  redis.call('EXPIRE', turns, 24 * HOUR)
+  for command, ids in pairs(shown) do
+    for first = 1, #ids, 1000 do
+      redis.call(command, 'rq:queue:' .. queue, unpack(ids, first, math.min(first + 999, #ids)))
+    end
+  end
+  for pool in pairs(pools) do
+    redis.call('SADD', 'pressroom:pools:' .. queue, pool)
+    ring(queue, lane_of(pool))
   end
 end
 
 local function later(id, queue, due, now)
   show(id, queue, 'scheduled', now)
   redis.call('ZADD', 'rq:scheduler:scheduled_jobs', due, id)
+end
+
+local function seconds()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
 end

@@ -1,21 +1,138 @@
--- ARGV: queue, room for each queue, most urgent first. A queue's room is what it and all less urgent
--- ones may start together. Returns ids in the order to start them, or false while RQ is suspended.
+-- ARGV[1]: JSON {worker, now, lanes: {LANE: [[QUEUE, room]...]}, first: [QUEUE...], flight: {POOL: calls},
+-- ended: {POOL: {tasks, calls, tokens}}, rules: {POOL: limits}}. Lanes name queues most urgent first; a queue's
+-- room is what it and all less urgent ones may start together; of the queues in `first` so many tasks go before all
+-- others. Returns [seconds until there may be more, or '', then ids in the order to start them]; false while RQ is
+-- suspended.
+local doc = cjson.decode(ARGV[1])
 if redis.call('EXISTS', 'rq:suspended') == 1 then return false end
-local taken, ids = {}, {}
-for i = 1, #ARGV, 2 do
-  local count = tonumber(ARGV[i + 1])
-  local below = 0
-  for j = i - 2, 1, -2 do
-    below = below + taken[j]
-    count = math.min(count, tonumber(ARGV[j + 1]) - below)
-  end
-  taken[i] = 0
-  if count > 0 then
-    local popped = redis.call('LPOP', 'rq:queue:' .. ARGV[i], count)
-    if popped then
-      taken[i] = #popped
-      for _, id in ipairs(popped) do ids[#ids + 1] = id end
+local now, limits, taken = seconds(), {}, {}
+local again = nil
+
+local function limit_of(pool)
+  local limit = limits[pool]
+  if not limit then
+    limit = {fields = read_limit(pool), rules = doc.rules[pool] or {}, own = doc.flight[pool] or 0}
+    limits[pool] = limit
+    if string.find(pool, ':', 1, true) then
+      report_flight(pool, limit.fields, doc.worker, limit.own, now)
+      if doc.ended[pool] then settle(limit.fields, limit.rules, doc.ended[pool], now) end
+      limit.free, limit.again = permits(limit.fields, limit.rules, now)
+    else
+      limit.free = math.huge
     end
   end
+  return limit
 end
-return ids
+
+for pool in pairs(doc.flight) do limit_of(pool) end
+for pool in pairs(doc.ended) do limit_of(pool) end
+
+-- The pools of a lane with tasks waiting in a queue, each with its next turn.
+local function waiting(queue, lane)
+  local found = {}
+  for _, pool in ipairs(redis.call('SMEMBERS', 'pressroom:pools:' .. queue)) do
+    if lane_of(pool) == lane then
+      local key = 'pressroom:waiting:' .. queue .. ':' .. pool
+      local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+      if head[1] then
+        local limit = limit_of(pool)
+        if limit.free > 0 then
+          found[#found + 1] = {pool = pool, key = key, turn = tonumber(head[2]), limit = limit}
+        elseif limit.again then
+          again = math.min(again or limit.again, limit.again)
+        else
+          again = math.min(again or 0.25, 0.25) -- another worker may end a call
+        end
+      else
+        redis.call('SREM', 'pressroom:pools:' .. queue, pool)
+        if redis.call('SCARD', 'pressroom:pools:' .. queue) == 0 then
+          redis.call('UNLINK', 'pressroom:turns:' .. queue)
+        end
+      end
+    end
+  end
+  return found
+end
+
+-- Takes up to `count` tasks of a queue and lane, in turn; returns how many it found.
+local function take(queue, lane, count)
+  local found, number, turn = {}, 0, nil
+  if count > 0 then found = waiting(queue, lane) end
+  while number < count and #found > 0 do
+    local best = 1
+    for i = 2, #found do if found[i].turn < found[best].turn then best = i end end
+    local pool = found[best]
+    -- From the only pool, as many as there are room and permits for, at once.
+    local most = #found == 1 and math.min(count - number, pool.limit.free) or 1
+    local popped = redis.call('ZPOPMIN', pool.key, most)
+    for i = 1, #popped, 2 do
+      taken[#taken + 1] = popped[i]
+      turn = math.max(turn or 0, tonumber(popped[i + 1]))
+      local place = redis.call('LPOS', 'rq:queue:' .. queue, popped[i], 'MAXLEN', 1000)
+      if place then redis.call('LREM', 'rq:queue:' .. queue, 1, popped[i]) end
+    end
+    number = number + #popped / 2
+    pool.limit.free = pool.limit.free - #popped / 2
+    if string.find(pool.pool, ':', 1, true) then
+      pool.limit.own = pool.limit.own + #popped / 2
+      spend(pool.limit.fields, pool.limit.rules, #popped / 2, now)
+    end
+    local head = redis.call('ZRANGE', pool.key, 0, 0, 'WITHSCORES')
+    if not head[1] or pool.limit.free <= 0 then
+      if head[1] then again = math.min(again or 0.25, pool.limit.again or 0.25) end
+      table.remove(found, best)
+    else
+      pool.turn = tonumber(head[2])
+    end
+  end
+  if #found > 0 then ring(queue, lane) end -- there is more, for another worker
+  if turn then
+    local turns = 'pressroom:turns:' .. queue
+    local reached = tonumber(redis.call('HGET', turns, ' now') or '0')
+    if turn > reached then
+      redis.call('HSET', turns, ' now', turn)
+      redis.call('EXPIRE', turns, 24 * HOUR)
+    end
+  end
+  return number
+end
+
+for lane, rooms in pairs(doc.lanes) do
+  local used = {}
+  for i, room in ipairs(rooms) do
+    used[i] = 0
+    if doc.first[room[1]] then used[i] = take(room[1], lane, math.min(doc.first[room[1]], room[2])) end
+  end
+  for i, room in ipairs(rooms) do
+    -- What was taken so far counts against the room of its own queue and of all more urgent ones.
+    local count = room[2]
+    for j = i, 1, -1 do
+      local below = 0
+      for k = j, #rooms do below = below + used[k] end
+      count = math.min(count, rooms[j][2] - below)
+    end
+    used[i] = used[i] + take(room[1], lane, count)
+  end
+end
+
+-- What overtook others in a long queue stays in RQ's list until it gets to the front there.
+for _, room in ipairs(select(2, next(doc.lanes)) or {}) do
+  local list = 'rq:queue:' .. room[1]
+  for _ = 1, #taken + 10 do
+    local head = redis.call('LINDEX', list, 0)
+    if not head then break end
+    local status = redis.call('HGET', 'rq:job:' .. head, 'status')
+    if status == 'queued' then break end
+    redis.call('LPOP', list)
+  end
+end
+
+for pool, limit in pairs(limits) do
+  if string.find(pool, ':', 1, true) then
+    if limit.own > 0 then redis.call('HSET', 'pressroom:flight:' .. pool, doc.worker, limit.own) end
+    redis.call('EXPIRE', 'pressroom:flight:' .. pool, HOUR)
+    write_limit(pool, limit.fields)
+  end
+end
+table.insert(taken, 1, again and tostring(again) or '')
+return taken

@@ -1,7 +1,7 @@
 """What every provider offers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 OnText = Callable[[str], None]
@@ -22,6 +22,10 @@ class ChatRequest:
     messages: list[dict[str, Any]]
     options: dict[str, Any]
     example: dict[str, Any] | None = None
+
+    def with_model(self, model: str) -> "ChatRequest":
+        """The same for another model."""
+        return self if model == self.model else replace(self, model=model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,21 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from jobs.errors import AttemptError, SettingsError, TaskError
+from jobs.pools import pool_of
 from jobs.providers.base import Provider
 from jobs.providers.offline import OfflineProvider
 from jobs.providers.openai import OpenAIProvider
 from jobs.settings import Settings, provider_secret
 
+_LIMITS = ("max_in_flight", "requests_per_minute", "tokens_per_minute")
+
 
 class _Endpoint(Schema):
     base_url = fields.Url(required=True, schemes={"http", "https"}, require_tld=False)
     models = fields.List(fields.String(validate=validate.Length(1)), required=True, validate=validate.Length(1))
+    max_in_flight = fields.Integer(strict=True, validate=validate.Range(1))
+    requests_per_minute = fields.Integer(strict=True, validate=validate.Range(1))
+    tokens_per_minute = fields.Integer(strict=True, validate=validate.Range(1))
     api_key = fields.String()
     api_key_env = fields.String()
 
@@ -74,6 +80,17 @@ def keys(settings: Settings) -> list[str]:
     """The keys in PROVIDERS_FILE, for redaction; raises like `build`."""
     endpoints = read_file(settings.providers_file) if settings.providers_file else {}
     return [key for endpoint in endpoints.values() if (key := _key_of(endpoint))]
+
+
+def rules(settings: Settings) -> dict[str, dict[str, int]]:
+    """The limits in PROVIDERS_FILE, by the pool of each model that has any; raises like `build`."""
+    endpoints = read_file(settings.providers_file) if settings.providers_file else {}
+    return {
+        pool_of("coroutine", model): limits
+        for endpoint in endpoints.values()
+        if (limits := {name: endpoint[name] for name in _LIMITS if name in endpoint})
+        for model in endpoint["models"]
+    }
 
 
 def _key_of(endpoint: Mapping[str, Any]) -> str | None:

@@ -21,6 +21,8 @@ ALLOWED = {
     ("RETRYING", "CANCELLED"),
     ("FAILED", "PENDING"),
     ("CANCELLED", "PENDING"),
+    ("FAILED", "BLOCKED"),
+    ("CANCELLED", "BLOCKED"),
 }
 
 
@@ -31,7 +33,7 @@ def test_only_the_documented_moves_are_allowed(source: Status, target: Status) -
 
 def test_every_state_is_in_the_table_and_final_ones_end_by_themselves() -> None:
     assert set(TRANSITIONS) == set(Status)
-    assert {status for status in Status if TRANSITIONS[status] <= {Status.PENDING}} == TERMINAL
+    assert {status for status in Status if TRANSITIONS[status] <= {Status.PENDING, Status.BLOCKED}} == TERMINAL
 
 
 def test_sources_are_the_guard_of_an_update() -> None:

@@ -1,17 +1,18 @@
 """Structured answers are checked, and repaired once."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from marshmallow import Schema, ValidationError, fields
 
 from jobs.errors import AttemptError
-from jobs.handlers.context import Context, Tools
+from jobs.handlers.context import Context
 from jobs.handlers.daily_life import DaySchedule, Experiences
 from jobs.prompts import Prompts
 from jobs.providers.base import ChatAnswer, ChatRequest
 from jobs.structured import ask, parse
+from tests.support.contexts import context_for
 
 
 class Shape(Schema):
@@ -52,8 +53,7 @@ class Script:
 
 
 def context_with(script: Script) -> Context:
-    tools = Tools(cast(Any, None), cast(Any, None), cast(Any, script), Prompts())
-    return Context(1, 1, None, "m", {}, tools)
+    return context_for(providers=script, prompts=Prompts())
 
 
 def test_an_answer_that_does_not_fit_is_repaired_once() -> None:

@@ -1,9 +1,12 @@
 -- name: get_task
 SELECT * FROM tasks WHERE id = %(id)s
 
+-- name: get_tasks
+SELECT id, task_type, status, prompt, input, result, metadata FROM tasks WHERE id = ANY (%(ids)s)
+
 -- name: task_events
 SELECT id, at, from_status, to_status, attempt, worker, detail FROM task_events
-WHERE task_id = %(id)s ORDER BY id
+WHERE task_id = %(id)s AND id > %(after)s ORDER BY id
 
 -- name: get_batch
 SELECT * FROM batches WHERE id = %(id)s

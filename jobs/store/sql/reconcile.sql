@@ -18,9 +18,10 @@ WITH lost AS (
     SET status = verdict,
         error = CASE WHEN verdict = 'FAILED' THEN %(error)s::jsonb END,
         completed_at = CASE WHEN verdict <> 'PENDING' THEN now() END,
-        announced_at = now(), worker_id = NULL, updated_at = now()
+        announced_at = now(), ready_at = now(), worker_id = NULL, updated_at = now()
     FROM lost WHERE t.id = lost.id
-    RETURNING t.id, t.status, t.attempt, t.queue, lost.worker
+    RETURNING t.id, t.status, 'PROCESSING' AS from_status, t.task_type, t.attempt, t.queue, t.pool, t.owner, t.batch_id,
+              t.callback_url IS NOT NULL AS has_callback, t.has_children, lost.worker
 ), logged AS (
     INSERT INTO task_events (task_id, from_status, to_status, attempt, worker, detail)
     SELECT id, 'PROCESSING', status, attempt, worker,
@@ -28,7 +29,7 @@ WITH lost AS (
                'reason', 'worker_lost', 'error', CASE WHEN status = 'FAILED' THEN %(error)s::jsonb END))
     FROM moved
 )
-SELECT id, status, queue, worker FROM moved ORDER BY id
+SELECT * FROM moved ORDER BY id
 
 -- name: forget_workers
 DELETE FROM workers WHERE stopped_at < now() - interval '1 day'
@@ -39,7 +40,7 @@ UPDATE tasks SET announced_at = now()
 WHERE id IN (SELECT id FROM tasks
              WHERE status IN ('PENDING', 'RETRYING') AND announced_at IS NULL AND due_at <= now()
              ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING id, queue
+RETURNING id, queue, pool, owner, status
 
 -- name: upcoming
 -- Tasks that become due within the horizon, for the clock.
@@ -48,23 +49,15 @@ WHERE status IN ('PENDING', 'RETRYING') AND announced_at IS NULL
   AND due_at > now() AND due_at <= now() + %(horizon)s * interval '1 second'
 ORDER BY due_at LIMIT %(limit)s
 
--- name: head_of_queue
--- Of ids at the head of a queue: the one that still waits and was announced first.
-SELECT id, announced_at FROM tasks
-WHERE id = ANY (%(ids)s) AND status IN ('PENDING', 'RETRYING') AND announced_at IS NOT NULL
-ORDER BY announced_at, id LIMIT 1
+-- name: announced
+-- A page of the tasks that should be waiting in Redis; those announced just now may be on their way.
+SELECT id, queue, pool, owner, status, announced_at FROM tasks
+WHERE status IN ('PENDING', 'RETRYING') AND announced_at < now() - %(grace)s * interval '1 second'
+  AND (announced_at, id) > (%(after)s, %(after_id)s)
+ORDER BY announced_at, id LIMIT %(limit)s
 
--- name: take_unheard
--- Queues are first in, first out: a waiting task announced clearly before the one at the head of its queue, or
--- together with it but submitted earlier (or any, when the queue is empty), is not in Redis any more. Marked
--- anew and returned.
-UPDATE tasks SET announced_at = now()
-WHERE id IN (
-    SELECT id FROM tasks
-    WHERE queue = %(queue)s AND status IN ('PENDING', 'RETRYING') AND announced_at IS NOT NULL
-      AND announced_at < now() - %(grace)s * interval '1 second'
-      AND (%(head)s::bigint IS NULL
-           OR announced_at < %(head_at)s::timestamptz - %(grace)s * interval '1 second'
-           OR (announced_at = %(head_at)s::timestamptz AND id < %(head)s::bigint))
-    ORDER BY announced_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING id, queue
+-- name: announce_again
+UPDATE tasks SET announced_at = now() WHERE id IN (
+    SELECT id FROM tasks WHERE id = ANY (%(ids)s) AND status IN ('PENDING', 'RETRYING') AND announced_at IS NOT NULL
+    ORDER BY id FOR UPDATE)
+RETURNING id, queue, pool, owner, status

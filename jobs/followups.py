@@ -1,0 +1,60 @@
+"""What follows from ended tasks beyond their own transaction: children are released, batches are closed.
+
+Both can be found in the database at any time, so it does no harm when a process dies in between: the reconciler
+looks, too.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+import structlog
+
+from jobs import hooks
+from jobs.lifecycle import TERMINAL, Status
+from jobs.queues import Doorbell, RedisError
+from jobs.store.database import Database, Row
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE: Final = 2000  # children in one transaction
+
+
+class Followups:
+    """Releases children and closes batches. All methods raise `Unavailable`; nothing is then half done."""
+
+    def __init__(self, database: Database, doorbell: Doorbell) -> None:
+        self._database = database
+        self._doorbell = doorbell
+
+    def after(self, moved: Collection[Row]) -> None:
+        """See to what follows from these transitions."""
+        ended = [row for row in moved if row["status"] in TERMINAL]
+        batches = {row["batch_id"] for row in ended if row["batch_id"]}
+        if any(row["has_children"] for row in ended):
+            batches |= self.release()
+        if batches:
+            self.close(batches)
+
+    def release(self) -> set[int]:
+        """Release, or fail, the children of parents that have ended; returns the batches of which tasks failed."""
+        batches: set[int] = set()
+        while True:
+            with self._database.transaction() as session:
+                rows = session.all("release_children", {"limit": _AT_ONCE})
+                moved = [row for row in rows if row["id"] and row["status"] != Status.BLOCKED]
+                hooks.run(session, moved)
+            batches |= {row["batch_id"] for row in moved if row["status"] == Status.FAILED and row["batch_id"]}
+            hooks.tell(moved)
+            try:
+                self._doorbell.announce(row for row in moved if row["announced_at"])
+            except RedisError as error:
+                log.warning("released, but not announced yet", tasks=len(moved), reason=str(error))
+            if not rows[0]["found"]:
+                return batches
+
+    def close(self, ids: Collection[int] | None = None) -> None:
+        """Close those of the batches (all when None) whose tasks have ended."""
+        with self._database.transaction() as session:
+            closed = session.all("close_batches", {"ids": None if ids is None else list(ids)})
+            for statement in hooks.BATCH_HOOKS:
+                session.all(statement, {"ids": [batch["id"] for batch in closed if batch["has_callback"]]})

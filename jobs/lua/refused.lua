@@ -1,0 +1,16 @@
+-- ARGV: pool, worker, its calls in flight (the refused one not counted), seconds it was asked to wait (-1: not said).
+-- The endpoint refused a call: nobody asks it before that time, and then no more at once than were not refused.
+local pool, worker, count, wait = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local now, fields = seconds(), read_limit(pool)
+report_flight(pool, fields, worker, count, now)
+fields.refused = (fields.refused or 0) + 1
+if wait < 0 then wait = math.min(60, 2 ^ math.min(fields.refused - 1, 6)) end
+local is_new = (fields['until'] or 0) <= now
+fields['until'] = math.max(fields['until'] or 0, now + wait)
+if is_new and fields.ceiling then fields.pause = math.min(LONGEST_PAUSE, 2 * (fields.pause or FIRST_PAUSE)) end
+fields.pause = fields.pause or FIRST_PAUSE
+fields.window = math.max(1, math.min(fields.window or FIRST_WINDOW, fields.flight))
+fields.ceiling = fields.window + 1
+fields.step = fields['until'] + fields.pause
+write_limit(pool, fields)
+return tostring(wait)

@@ -1,0 +1,79 @@
+"""Lanes, and the pools of tasks that wait for the same thing: a lane's slots, and a model's limits. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast, get_args
+
+Mode = Literal["coroutine", "thread", "process"]
+"""Where a handler runs: on the worker's event loop, in a thread, or in a process of its own. Each is a lane."""
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+def pool_of(mode: Mode, model: str | None) -> str:
+    """The pool of tasks that run in a lane and, where it is given, call a model."""
+    return mode if model is None else f"{mode}:{model}"
+
+
+def lane_of(pool: str) -> Mode:
+    """The lane in which a pool's tasks run."""
+    return cast(Mode, pool.partition(":")[0])
+
+
+@dataclass(slots=True)
+class Ended:
+    """Tasks that ended, the model calls they made, and the tokens of these."""
+
+    tasks: int = 0
+    calls: int = 0
+    tokens: int = 0
+
+
+class Pools:
+    """Counts one worker's model calls, for the limits that all workers share."""
+
+    def __init__(self, rules: Mapping[str, Mapping[str, int]]) -> None:
+        """`rules`: pool -> `max_in_flight`, `requests_per_minute`, `tokens_per_minute`, where set."""
+        self._rules = rules
+        self._runs: dict[tuple[int, int], str] = {}
+        self._flight: Counter[str] = Counter()
+        self._ended: dict[str, Ended] = {}
+
+    @property
+    def has_news(self) -> bool:
+        """Whether tasks ended that the others do not know of yet."""
+        return bool(self._ended)
+
+    def started(self, run: tuple[int, int], pool: str) -> None:
+        """An attempt began."""
+        if ":" in pool:
+            self._runs[run] = pool
+            self._flight[pool] += 1
+
+    def ended(self, run: tuple[int, int], calls: int, tokens: int) -> None:
+        """An attempt is over."""
+        if pool := self._runs.pop(run, None):
+            self._flight[pool] -= 1
+            ended = self._ended.setdefault(pool, Ended())
+            ended.tasks += 1
+            ended.calls += calls
+            ended.tokens += tokens
+
+    def refused(self, run: tuple[int, int], pool: str) -> int:
+        """An attempt's call to the pool's model was refused; how many others of the pool are in flight."""
+        if self._runs.get(run) == pool:
+            del self._runs[run]
+            self._flight[pool] -= 1
+        return self._flight[pool]
+
+    def report(self) -> dict[str, Any]:
+        """`flight`, `ended` and `rules` for take.lua; what ended is forgotten with it."""
+        news = {
+            "flight": {pool: count for pool, count in self._flight.items() if count},
+            "ended": {pool: asdict(ended) for pool, ended in self._ended.items()},
+            "rules": self._rules,
+        }
+        self._ended = {}
+        self._flight = +self._flight
+        return news

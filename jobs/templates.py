@@ -1,0 +1,120 @@
+"""Parents' results in a child's prompt and input: `{{ parents[0].result.text }}`.
+
+A small part of Jinja: reading, conditions, filters and loops that are not nested; a text somebody submitted must not
+be able to keep a worker busy, or reach anything but the results.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from jobs.errors import AttemptError, TaskError
+
+_NODES: Final = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem,
+    nodes.Slice, nodes.Filter, nodes.Test, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And,
+    nodes.Or, nodes.Not, nodes.Neg, nodes.For, nodes.Keyword,
+)  # fmt: skip
+_FILTERS: Final = (
+    "capitalize", "count", "default", "first", "float", "int", "join", "last", "length", "lower", "map", "reverse",
+    "round", "sort", "string", "title", "tojson", "trim", "truncate", "unique", "upper",
+)  # fmt: skip
+_MOST_FILTERS: Final = 5  # one on another: some let a text grow each time
+_LONGEST: Final = 1_000_000  # characters that one text may become
+
+
+class TemplateProblem(ValueError):
+    """A text is not a template that may be used; says why."""
+
+
+_environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+_environment.globals.clear()
+# `map` finds filters here, too.
+_environment.filters = {name: _environment.filters[name] for name in _FILTERS}
+
+
+def _join(values: Iterable[Any], separator: str = "", attribute: str | None = None) -> str:
+    """Jinja's `join`, but for what would become too long."""
+    parts = [_environment.getattr(value, attribute) if attribute else value for value in values]
+    texts = [str(part) for part in parts]
+    if sum(map(len, texts)) + len(separator) * len(texts) > _LONGEST:
+        raise TemplateProblem(f"It becomes longer than {_LONGEST} characters.")
+    return separator.join(texts)
+
+
+_environment.filters["join"] = _join
+
+
+def check(text: str) -> None:
+    """See whether a text may be filled in.
+
+    Raises:
+        TemplateProblem: it is not well-formed, or uses what is not allowed.
+    """
+    try:
+        tree = _environment.parse(text)
+    except TemplateError as error:
+        raise TemplateProblem(f"Not a valid template: {error}") from None
+    _check(tree, loops=0, filters=0)
+
+
+def _check(node: nodes.Node, loops: int, filters: int) -> None:
+    if not isinstance(node, _NODES):
+        raise TemplateProblem(f"Templates may not use {type(node).__name__.lower()}.")
+    if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
+        raise TemplateProblem(f"There is no filter {node.name!r}; there are: {', '.join(_FILTERS)}.")
+    filters += isinstance(node, nodes.Filter)
+    if filters > _MOST_FILTERS:
+        raise TemplateProblem(f"More than {_MOST_FILTERS} filters one on another.")
+    if isinstance(node, nodes.For):
+        loops += 1
+        if loops > 1 or node.recursive:
+            raise TemplateProblem("Loops may not be nested.")
+    for child in node.iter_child_nodes():
+        _check(child, loops, filters)
+
+
+def texts(value: Any) -> list[str]:
+    """Every text within a JSON value."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [text for item in value for text in texts(item)] if isinstance(value, list) else []
+
+
+def fill(value: Any, parents: Sequence[Mapping[str, Any]], where: str) -> Any:
+    """A JSON value with all templates in its texts filled in.
+
+    Args:
+        where: its name in messages.
+
+    Raises:
+        AttemptError: template_error: the parents have not what the template reads.
+    """
+    if isinstance(value, str):
+        return _fill(value, parents, where) if "{{" in value or "{%" in value else value
+    if isinstance(value, dict):
+        return {key: fill(item, parents, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, parents, f"{where}[{place}]") for place, item in enumerate(value)]
+    return value
+
+
+def _fill(text: str, parents: Sequence[Mapping[str, Any]], where: str) -> str:
+    try:
+        check(text)
+        parts: list[str] = []
+        room = _LONGEST
+        for part in _environment.from_string(text).generate(parents=parents):
+            room -= len(part)
+            if room < 0:
+                raise TemplateProblem(f"It becomes longer than {_LONGEST} characters.")
+            parts.append(part)
+        return "".join(parts)
+    # Filters raise whatever their arguments make them raise.
+    except Exception as error:  # noqa: BLE001
+        message = f"{where} cannot be filled in from the parents' results: {error}"
+        raise AttemptError(TaskError("template_error", message)) from None
