@@ -6,7 +6,7 @@
 -- may open; ceiling: where calls were refused; pause: seconds until that is tried again; until: nothing before;
 -- refused: refusals in a row; requests, tokens: what is left for the minute, as of requests_at, tokens_at;
 -- mean: tokens of a call; swept: when dead workers' calls were last left out.
-local FIRST_WINDOW, STEP, FIRST_PAUSE, LONGEST_PAUSE, SWEEP = 8, 0.03, 60, 600, 5
+local FIRST_WINDOW, STEP, PROBE, FIRST_PAUSE, LONGEST_PAUSE, SWEEP = 8, 0.03, 1, 5, 600, 5
 
 local function limit_key(pool) return 'pressroom:limit:' .. pool end
 
@@ -68,9 +68,12 @@ local function permits(fields, rules, now)
   local flight = fields.flight or 0
   fields.window = fields.window or FIRST_WINDOW
   if flight >= fields.window and fields.step and now >= fields.step then
-    -- A window that stood wider than where calls were refused before: that is possible by now.
-    if fields.ceiling and fields.window >= fields.ceiling then fields.ceiling, fields.pause = nil, nil end
-    fields.window, fields.step = fields.window * 2, nil
+    if fields.ceiling and fields.window < fields.ceiling then
+      fields.window = fields.window + math.max(1, math.floor(fields.window / 10)) -- to see whether it is still so
+    else
+      fields.window, fields.ceiling, fields.pause = fields.window * 2, nil, nil
+    end
+    fields.step = nil
   end
   local free, again = fields.window - flight, nil
   if free <= 0 then again = math.min(0.25, math.max(0.005, (fields.step or 0) - now)) end
@@ -99,7 +102,7 @@ end
 local function spend(fields, rules, calls, now)
   fields.flight = (fields.flight or 0) + calls
   if fields.flight >= fields.window and (fields.step or 0) <= now then
-    fields.step = now + (fields.ceiling and 1 or STEP)
+    fields.step = now + (fields.ceiling and PROBE or STEP)
   end
   if rules.requests_per_minute then fields.requests = fields.requests - calls end
   if rules.tokens_per_minute then fields.tokens = fields.tokens - calls * (fields.mean or 1) end

@@ -7,10 +7,13 @@ fields.refused = (fields.refused or 0) + 1
 if wait < 0 then wait = math.min(60, 2 ^ math.min(fields.refused - 1, 6)) end
 local is_new = (fields['until'] or 0) <= now
 fields['until'] = math.max(fields['until'] or 0, now + wait)
-if is_new and fields.ceiling then fields.pause = math.min(LONGEST_PAUSE, 2 * (fields.pause or FIRST_PAUSE)) end
-fields.pause = fields.pause or FIRST_PAUSE
-fields.window = math.max(1, math.min(fields.window or FIRST_WINDOW, fields.flight))
-fields.ceiling = fields.window + 1
-fields.step = fields['until'] + fields.pause
+-- Where nothing else was in flight, it was not the number of calls.
+if fields.flight > 0 then
+  if is_new and fields.ceiling then fields.pause = math.min(LONGEST_PAUSE, 2 * (fields.pause or FIRST_PAUSE)) end
+  fields.pause = fields.pause or FIRST_PAUSE
+  fields.window = math.min(fields.window or FIRST_WINDOW, fields.flight)
+  fields.ceiling = fields.window + 1
+  fields.step = fields['until'] + fields.pause
+end
 write_limit(pool, fields)
 return tostring(wait)
