@@ -15,6 +15,7 @@ from api import (
     requests,
     schedules,
     services,
+    stats,
     tasks,
 )
 from api.bodies import OrjsonProvider
@@ -75,7 +76,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for blueprint in (room.blueprint for room in (tasks, accounts, contents, schedules, daily_life, health)):
+    for blueprint in (room.blueprint for room in (tasks, accounts, contents, schedules, daily_life, stats, health)):
         api.register_blueprint(blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)

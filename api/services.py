@@ -10,6 +10,8 @@ from jobs.daily_lives import DailyLives
 from jobs.handlers import registry
 from jobs.handlers.registry import TaskType
 from jobs.manage import Manager
+from jobs.prices import Prices
+from jobs.providers import catalog
 from jobs.queues import Doorbell, connect
 from jobs.settings import Settings
 from jobs.store.database import Database
@@ -35,6 +37,7 @@ class Services:
     daily_lives: DailyLives
     schedules: Schedules
     firer: Firer
+    prices: Prices
 
 
 def build(settings: Settings) -> Services:
@@ -55,6 +58,7 @@ def build(settings: Settings) -> Services:
         DailyLives(database, doorbell.connection),
         Schedules(settings, types, database, doorbell),
         Firer(database, submitter, types),
+        catalog.prices(settings),
     )
 
 

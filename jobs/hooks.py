@@ -49,6 +49,7 @@ _COMPLETED = frozenset({Status.COMPLETED})
 HOOKS: tuple[Hook, ...] = (
     Hook("make_contents", _COMPLETED, task_type="content_generation"),
     Hook("keep_daily_lives", _COMPLETED, task_type="daily_life"),
+    Hook("count_ended", TERMINAL),
 )
 
 BATCH_HOOKS: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from jobs.errors import AttemptError, TaskError
 from jobs.fields import StrictInteger
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
+from jobs.statistics import KEEP_DAYS
 
 _FORGET = {"tasks": "forget_tasks", "executions": "forget_executions", "batches": "forget_batches"}
 _AT_ONCE = 500  # rows removed in one transaction: locks stay short
@@ -44,7 +45,7 @@ def database_backup(context: Context) -> dict[str, Any]:
 
 @task_type("cleanup", input_schema=CleanupInput, timeout_seconds=3600, mode="thread")
 def cleanup(context: Context) -> dict[str, Any]:
-    """Remove ended tasks with their events, executions, empty batches and old dumps past their retention."""
+    """Remove ended tasks with their events, executions, empty batches, old dumps and numbers past their retention."""
     settings = context.settings
     days = context.input.get("retention_days", settings.task_retention_days)
     removed = {}
@@ -53,5 +54,6 @@ def cleanup(context: Context) -> dict[str, Any]:
         while rows := context.database.all(statement, {"days": days, "limit": _AT_ONCE}):
             removed[kind] += len(rows)
             context.check()
+    context.database.all("forget_statistics", {"days": KEEP_DAYS})
     files = backup.remove_old(settings.backup_dir, settings.backup_keep_days)
     return {"retention_days": days, "removed": {**removed, "files": len(files)}}
