@@ -64,7 +64,7 @@ class LoadSchema(Schema):
     queues = fields.List(fields.String())
     running = fields.Integer()
     capacity = fields.Integer()
-    load = fields.Float()
+    part_in_use = fields.Float(data_key="load")
     last_heartbeat = fields.AwareDateTime()
 
 

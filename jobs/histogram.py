@@ -15,7 +15,7 @@ class Bucket(NamedTuple):
     """How many fell into bucket `number`, and their sum."""
 
     number: int
-    count: int
+    filled: int
     seconds: float
 
 
@@ -34,7 +34,7 @@ class Histogram:
     @property
     def count(self) -> int:
         """How many were counted."""
-        return sum(bucket.count for bucket in self.buckets)
+        return sum(bucket.filled for bucket in self.buckets)
 
     @property
     def seconds(self) -> float:
@@ -64,7 +64,7 @@ class Histogram:
     def up_to(self, doublings: Sequence[int]) -> list[tuple[str, int]]:
         """Prometheus's buckets: for each of 2^doublings seconds, and for infinity, how many do not exceed it."""
         found = [
-            (f"{2.0**power:g}", sum(b.count for b in self.buckets if b.number <= power * PER_DOUBLING))
+            (f"{2.0**power:g}", sum(b.filled for b in self.buckets if b.number <= power * PER_DOUBLING))
             for power in doublings
         ]
         return [*found, ("+Inf", self.count)]

@@ -24,4 +24,6 @@ class Prices:
     def money(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
         """What these tokens cost; None when the model has no price."""
         price = self.by_model.get(model)
-        return price and (prompt_tokens * price.input + completion_tokens * price.output) / _PER
+        if price is None:
+            return None
+        return (prompt_tokens * price.input + completion_tokens * price.output) / _PER

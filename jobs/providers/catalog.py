@@ -133,7 +133,7 @@ def read_file(path: Path) -> File:
     except (OSError, ValueError) as error:
         raise SettingsError({"PROVIDERS_FILE": f"{path}: {error}"}) from None
     tables = document.pop("providers", {})
-    given = {name: document.pop(name) for name in ("currency", "prices") if name in document}
+    given: dict[str, Any] = {name: document.pop(name) for name in ("currency", "prices") if name in document}
     problems = [f"unknown key {key!r}" for key in document]
     problems += [f"{name}: {said}" for name, said in _PriceList().validate(given).items()]
     found: dict[str, dict[str, Any]] = {}

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import psycopg
 
-#from api import create_app
+from api import create_app
 from jobs import settings
 from jobs.store.queries import QUERIES
 from tests.support.instance import fresh_directory
@@ -35,8 +35,8 @@ SELECT (ARRAY['text_generation', 'content_generation', 'daily_life', 'embedding'
        CASE WHEN status = 'PROCESSING' THEN 1 END
 FROM generate_series(1, {total}) AS n,
      LATERAL (SELECT CASE WHEN n > {total} - {running} THEN 'PROCESSING'
-                          WHEN n > {total} - {running} - {pending} THEN 'PENDING'
-                          WHEN n % 30 = 0 THEN 'FAILED' WHEN n % 97 = 0 THEN 'CANCELLED' ELSE 'COMPLETED' END) AS s (status),
+                          WHEN n > {total} - {running} - {pending} THEN 'PENDING' WHEN n % 30 = 0 THEN 'FAILED'
+                          WHEN n % 97 = 0 THEN 'CANCELLED' ELSE 'COMPLETED' END) AS s (status),
      LATERAL (SELECT now() - interval '30 days' * greatest(0, 1 - n / ({total}.0 - {pending} - {running}))) AS t (at)
 """
 _GROUP = 100  # tasks that end in one transaction
