@@ -12,6 +12,7 @@ from api import (
     errors,
     health,
     meta,
+    metrics,
     requests,
     schedules,
     services,
@@ -73,11 +74,12 @@ def create_app(configured: Settings | None = None) -> Flask:
     )
     services.install(app, services.build(configured))
     requests.register(app)
+    metrics.register(app)
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for blueprint in (room.blueprint for room in (tasks, accounts, contents, schedules, daily_life, stats, health)):
-        api.register_blueprint(blueprint)
+    for room in (tasks, accounts, contents, schedules, daily_life, stats, health, metrics):
+        api.register_blueprint(room.blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)
     _secure(app)

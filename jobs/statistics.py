@@ -4,7 +4,6 @@ Hours and days are those of the clock and the calendar in UTC.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -45,8 +44,8 @@ def fold(database: Reader) -> None:
 class Figures:
     """How the tasks of some time ended: rows of `ends_since`, and of `durations_since` (one at most)."""
 
-    ends: Sequence[Row]
-    durations: Sequence[Row]
+    ends: list[Row]
+    durations: list[Row]
 
     def as_json(self) -> dict[str, Any]:
         """`total_tasks`, `success_rate` (of those that completed or failed), counts, times in seconds."""
@@ -73,48 +72,43 @@ class Figures:
 
 def histogram(row: Row, which: str) -> Histogram:
     """The times that tasks `waited`, or `run`, in a row of `durations_since` or `durations_ever`."""
-    return Histogram.of(row["buckets"], row[which], row[f"{which}_seconds"])
+    return Histogram(row["buckets"], row[which], row[f"{which}_us"])
 
 
 def task_figures(reader: Reader, hours: int, task_type: str | None = None) -> dict[str, Any]:
     """How tasks ended in the last hours, from the beginning of the clock hour (`since`) that these began in."""
     now = datetime.now(UTC)
-    since = _hour(now - timedelta(hours=hours))
-    (figures,) = _figures(reader, since, task_type).values()
-    found = figures.as_json()
+    since = _hours_ago(hours)
+    found = _figures(reader, since, task_type).as_json()
     per_minute = found["total_tasks"] / ((now - since).total_seconds() / 60)
     return {"since": since, "task_type": task_type, **found, "throughput_per_minute": round(per_minute, 4)}
 
 
 def trends(reader: Reader, hours: int, task_type: str | None = None) -> list[dict[str, Any]]:
     """The same for each of so many clock hours, the one that is running last; also for hours without any."""
-    last = _hour(datetime.now(UTC))
-    span = [last - timedelta(hours=back) for back in reversed(range(hours))]
-    figures = _figures(reader, span[0], task_type, "hour", span)
-    return [{"hour": hour, **figures[hour].as_json()} for hour in span]
+    span = [_hours_ago(back) for back in reversed(range(hours))]
+    asked = {"since": span[0], "task_type": task_type or "", "by_hour": True}
+    figures = {hour: Figures([], []) for hour in span}
+    for row in reader.all("ends_since", asked):
+        figures[row["hour"]].ends.append(row)
+    for row in reader.all("durations_since", asked):
+        figures[row["hour"]].durations.append(row)
+    return [{"hour": hour, **found.as_json()} for hour, found in figures.items()]
 
 
 def figures_by_type(reader: Reader, hours: int) -> list[dict[str, Any]]:
     """The same as `task_figures`, for each task type that has any."""
-    figures = _figures(reader, _hour(datetime.now(UTC) - timedelta(hours=hours)), None, "task_type", ())
-    return [{"task_type": name, **figures[name].as_json()} for name in sorted(figures)]
+    types = [row["task_type"] for row in reader.all("types_since", {"since": _hours_ago(hours)})]
+    return [task_figures(reader, hours, name) for name in types]
 
 
-def _figures(
-    reader: Reader, since: datetime, task_type: str | None, by: str | None = None, keys: Iterable[Any] = (None,)
-) -> dict[Any, Figures]:
-    """By `hour` or `task_type` (None: all together); for `keys`, also when there is nothing."""
-    asked = {"since": since, "task_type": task_type, "by_hour": by == "hour", "by_type": by == "task_type"}
-    ends, durations = defaultdict(list), defaultdict(list)
-    for row in reader.all("ends_since", asked):
-        ends[row[by] if by else None].append(row)
-    for row in reader.all("durations_since", asked):
-        durations[row[by] if by else None].append(row)
-    return {key: Figures(ends[key], durations[key]) for key in {*keys, *ends}}
+def _figures(reader: Reader, since: datetime, task_type: str | None) -> Figures:
+    asked = {"since": since, "task_type": task_type or "", "by_hour": False}
+    return Figures(reader.all("ends_since", asked), reader.all("durations_since", asked))
 
 
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
+def _hours_ago(hours: int) -> datetime:
+    return (datetime.now(UTC) - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
 
 
 # What they cost
@@ -194,7 +188,11 @@ def realtime(reader: Reader) -> dict[str, Any]:
     queues: dict[str, Row] = {name: {"depth": 0, "delayed": 0, "oldest_age_seconds": None} for name in QUEUES}
     for row in reader.all("queue_depths"):
         age = row["oldest_age_seconds"]
-        queues[row.pop("queue")] = {**row, "oldest_age_seconds": None if age is None else round(age, 3)}
+        queues[row["queue"]] = {
+            "depth": row["depth"],
+            "delayed": row["delayed"],
+            "oldest_age_seconds": None if age is None else round(age, 3),
+        }
     processes = reader.all("alive", {"lease": LEASE_SECONDS})
     return {
         "running_tasks": by_type.total(),

@@ -19,6 +19,7 @@ HOMES = {
     "rq_dashboard": ["api/dashboard.py"],
     "redis": ["jobs/queues.py", "jobs/ledger.py", "deploy/embedded.py"],
     "httpx": ["jobs/providers/"],
+    "prometheus_client": ["api/metrics.py", "api/collector.py"],
     "aiohttp": ["jobs/providers/"],
     "environs": ["jobs/settings.py"],
     "structlog.contextvars": ["api/", "jobs/logs.py"],

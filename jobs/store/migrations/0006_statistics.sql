@@ -19,18 +19,20 @@ ALTER TABLE ends_summed ADD PRIMARY KEY (hour, task_type, status, error_code);
 
 -- How long their last attempts waited and ran: bucket b has the times above 2^((b-1)/4) and up to 2^(b/4) seconds.
 CREATE TABLE durations (
-    is_new         boolean NOT NULL,
-    hour           timestamptz NOT NULL,
-    task_type      text NOT NULL,
-    bucket         smallint NOT NULL,
-    waited         bigint NOT NULL,
-    waited_seconds float8 NOT NULL,
-    run            bigint NOT NULL,
-    run_seconds    float8 NOT NULL
+    is_new    boolean NOT NULL,
+    hour      timestamptz NOT NULL,
+    task_type text NOT NULL,
+    bucket    smallint NOT NULL,
+    waited    bigint NOT NULL,
+    waited_us bigint NOT NULL,  -- microseconds: sums of whole numbers never go back
+    run       bigint NOT NULL,
+    run_us    bigint NOT NULL
 ) PARTITION BY LIST (is_new);
 CREATE TABLE durations_new PARTITION OF durations FOR VALUES IN (true);
 CREATE TABLE durations_summed PARTITION OF durations FOR VALUES IN (false);
-ALTER TABLE durations_summed ADD PRIMARY KEY (hour, task_type, bucket);
+-- All task types together have sums of their own here, as the type ''.
+ALTER TABLE durations_summed ADD PRIMARY KEY (task_type, hour, bucket);
+CREATE INDEX durations_ever ON durations_summed (task_type) WHERE hour = '-infinity';
 
 -- What providers counted for them, by day (UTC). The sums since ever are not kept by account.
 CREATE TABLE tokens (

@@ -13,11 +13,11 @@ WITH ended AS MATERIALIZED (
     FROM ended GROUP BY 2, 3, 4, 5
 ), timed AS (
     INSERT INTO durations_new
-    SELECT true, hour, task_type, bucket, count(waited), coalesce(sum(waited), 0), count(run), coalesce(sum(run), 0)
-    FROM ended,
-         LATERAL (VALUES (waited_seconds, NULL), (NULL, run_seconds)) AS time (waited, run),
-         LATERAL (SELECT ceil(4 / ln(2.0::float8) * ln(greatest(coalesce(waited, run), 0.001)::float8))) AS b (bucket)
-    WHERE coalesce(waited, run) IS NOT NULL GROUP BY 2, 3, 4
+    SELECT true, hour, task_type, ceil(4 / ln(2.0::float8) * ln(greatest(seconds, 0.001)::float8)),
+           count(*) FILTER (WHERE waited), coalesce(sum(round(1e6 * seconds::float8)) FILTER (WHERE waited), 0),
+           count(*) FILTER (WHERE NOT waited), coalesce(sum(round(1e6 * seconds::float8)) FILTER (WHERE NOT waited), 0)
+    FROM ended, LATERAL (VALUES (true, waited_seconds), (false, run_seconds)) AS time (waited, seconds)
+    WHERE seconds IS NOT NULL GROUP BY 2, 3, 4
 )
 INSERT INTO tokens_new
 SELECT true, (hour AT TIME ZONE 'UTC')::date, model, account_id, task_type, count(*),
@@ -43,13 +43,13 @@ WITH moved AS (
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM durations_new LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
     RETURNING *
 )
-INSERT INTO durations_summed AS s (is_new, hour, task_type, bucket, waited, waited_seconds, run, run_seconds)
-SELECT false, at, task_type, bucket, sum(waited), sum(waited_seconds), sum(run), sum(run_seconds)
-FROM moved, LATERAL (VALUES (hour), ('-infinity')) AS v (at)
-GROUP BY at, task_type, bucket ORDER BY at, task_type, bucket
-ON CONFLICT (hour, task_type, bucket) DO UPDATE
-SET waited = s.waited + excluded.waited, waited_seconds = s.waited_seconds + excluded.waited_seconds,
-    run = s.run + excluded.run, run_seconds = s.run_seconds + excluded.run_seconds
+INSERT INTO durations_summed AS s (is_new, hour, task_type, bucket, waited, waited_us, run, run_us)
+SELECT false, at, v.task_type, bucket, sum(waited), sum(waited_us), sum(run), sum(run_us)
+FROM moved, LATERAL (VALUES (hour, moved.task_type), (hour, ''), ('-infinity', moved.task_type)) AS v (at, task_type)
+GROUP BY at, v.task_type, bucket ORDER BY at, v.task_type, bucket
+ON CONFLICT (task_type, hour, bucket) DO UPDATE
+SET waited = s.waited + excluded.waited, waited_us = s.waited_us + excluded.waited_us,
+    run = s.run + excluded.run, run_us = s.run_us + excluded.run_us
 
 -- name: fold_tokens
 WITH moved AS (
@@ -75,22 +75,26 @@ WITH old_ends AS (
 DELETE FROM tokens_summed WHERE day > '-infinity' AND day < (now() - %(days)s * interval '1 day')::date
 
 -- name: ends_since
--- By status and error code, and where asked for by hour and task type.
-SELECT CASE WHEN %(by_hour)s THEN hour END AS hour, CASE WHEN %(by_type)s THEN task_type END AS task_type,
-       status, error_code, sum(tasks)::bigint AS tasks, sum(attempts)::bigint AS attempts
-FROM ends WHERE hour >= %(since)s AND (%(task_type)s::text IS NULL OR task_type = %(task_type)s)
-GROUP BY 1, 2, 3, 4
+-- By status and error code, and where asked for by hour; of one task type, or of all ('').
+SELECT CASE WHEN %(by_hour)s THEN hour END AS hour, status, error_code, sum(tasks)::bigint AS tasks,
+       sum(attempts)::bigint AS attempts
+FROM ends WHERE hour >= %(since)s AND %(task_type)s IN ('', task_type)
+GROUP BY 1, 2, 3
 
 -- name: durations_since
--- The buckets that hold anything, as arrays: many values are read fastest so.
-SELECT hour, task_type, array_agg(bucket) AS buckets, array_agg(waited) AS waited,
-       array_agg(waited_seconds) AS waited_seconds, array_agg(run) AS run, array_agg(run_seconds) AS run_seconds
-FROM (SELECT CASE WHEN %(by_hour)s THEN hour END AS hour, CASE WHEN %(by_type)s THEN task_type END AS task_type,
-             bucket, sum(waited)::bigint AS waited, sum(waited_seconds) AS waited_seconds, sum(run)::bigint AS run,
-             sum(run_seconds) AS run_seconds
-      FROM durations WHERE hour >= %(since)s AND (%(task_type)s::text IS NULL OR task_type = %(task_type)s)
-      GROUP BY 1, 2, 3) AS d
-GROUP BY 1, 2
+-- Likewise. The buckets that hold anything, as arrays: many values are read fastest so.
+SELECT hour, array_agg(bucket) AS buckets, array_agg(waited) AS waited,
+       array_agg(waited_us) AS waited_us, array_agg(run) AS run, array_agg(run_us) AS run_us
+FROM (SELECT CASE WHEN %(by_hour)s THEN hour END AS hour, bucket, sum(waited::float8)::bigint AS waited,
+             sum(waited_us::float8)::bigint AS waited_us, sum(run::float8)::bigint AS run, sum(run_us::float8)::bigint AS run_us
+      FROM (SELECT * FROM durations_summed WHERE task_type = %(task_type)s AND hour >= %(since)s
+            UNION ALL
+            SELECT * FROM durations_new WHERE %(task_type)s IN ('', task_type) AND hour >= %(since)s) AS d
+      GROUP BY 1, 2) AS d
+GROUP BY 1
+
+-- name: types_since
+SELECT DISTINCT task_type FROM ends WHERE hour >= %(since)s ORDER BY task_type
 
 -- name: tokens_since
 -- By each of them and the model, which has the price; `by` says which of them.
@@ -108,7 +112,7 @@ FROM (SELECT * FROM ends_summed WHERE hour = '-infinity' UNION ALL SELECT * FROM
 
 -- name: durations_ever
 SELECT task_type, array_agg(bucket) AS buckets, array_agg(waited) AS waited,
-       array_agg(waited_seconds) AS waited_seconds, array_agg(run) AS run, array_agg(run_seconds) AS run_seconds
+       array_agg(waited_us) AS waited_us, array_agg(run) AS run, array_agg(run_us) AS run_us
 FROM (SELECT * FROM durations_summed WHERE hour = '-infinity' UNION ALL SELECT * FROM durations_new) AS ever GROUP BY task_type
 
 -- name: tokens_ever
@@ -127,3 +131,12 @@ SELECT count(*) AS tasks FROM tasks WHERE status = 'BLOCKED'
 
 -- name: count_running
 SELECT task_type, queue, count(*) AS tasks FROM tasks WHERE status = 'PROCESSING' GROUP BY task_type, queue
+
+-- name: process_counts
+-- Of those that have not signed off; alive are those that beat.
+SELECT kind, count(*) FILTER (WHERE beats) AS alive,
+       coalesce(sum(capacity) FILTER (WHERE beats), 0)::bigint AS capacity,
+       coalesce(sum(running) FILTER (WHERE beats), 0)::bigint AS running,
+       extract(epoch FROM now() - max(last_heartbeat))::float8 AS beat_age_seconds
+FROM workers, LATERAL (SELECT last_heartbeat >= now() - %(lease)s * interval '1 second') AS alive (beats)
+WHERE stopped_at IS NULL GROUP BY kind
