@@ -17,7 +17,7 @@ CREATE TABLE ends_new PARTITION OF ends FOR VALUES IN (true);
 CREATE TABLE ends_summed PARTITION OF ends FOR VALUES IN (false);
 ALTER TABLE ends_summed ADD PRIMARY KEY (hour, task_type, status, error_code);
 
--- How long their last attempts waited and ran: bucket b has the times above 2^((b-1)/4) and up to 2^(b/4) seconds.
+-- How long their last attempts waited and ran: bucket b has the times above 2^((b-1)/6) and up to 2^(b/6) seconds.
 CREATE TABLE durations (
     is_new    boolean NOT NULL,
     hour      timestamptz NOT NULL,

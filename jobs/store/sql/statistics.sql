@@ -13,7 +13,7 @@ WITH ended AS MATERIALIZED (
     FROM ended GROUP BY 2, 3, 4, 5
 ), timed AS (
     INSERT INTO durations_new
-    SELECT true, hour, task_type, ceil(4 / ln(2.0::float8) * ln(greatest(seconds, 0.001)::float8)),
+    SELECT true, hour, task_type, ceil(6 / ln(2.0::float8) * ln(greatest(seconds, 0.001)::float8)),
            count(*) FILTER (WHERE waited), coalesce(sum(round(1e6 * seconds::float8)) FILTER (WHERE waited), 0),
            count(*) FILTER (WHERE NOT waited), coalesce(sum(round(1e6 * seconds::float8)) FILTER (WHERE NOT waited), 0)
     FROM ended, LATERAL (VALUES (true, waited_seconds), (false, run_seconds)) AS time (waited, seconds)
