@@ -13,7 +13,10 @@ _QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class Histogram:
-    """Counted durations, from columns: the buckets' numbers, how many fell into each, their sums in microseconds."""
+    """Counted durations, from columns: the buckets' numbers, how many fell into each, their sums in microseconds.
+
+    The same bucket may come several times.
+    """
 
     def __init__(self, numbers: Iterable[int] = (), counts: Iterable[int] = (), sums: Iterable[int] = ()) -> None:
         self._buckets = sorted(bucket for bucket in zip(numbers, counts, sums, strict=True) if bucket[1])

@@ -91,7 +91,7 @@ def trends(reader: Reader, hours: int, task_type: str | None = None) -> list[dic
     figures = {hour: Figures([], []) for hour in span}
     for row in reader.all("ends_since", asked):
         figures[row["hour"]].ends.append(row)
-    for row in reader.all("durations_since", asked):
+    for row in reader.all("durations_by_hour", asked):
         figures[row["hour"]].durations.append(row)
     return [{"hour": hour, **found.as_json()} for hour, found in figures.items()]
 

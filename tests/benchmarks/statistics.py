@@ -4,6 +4,7 @@ Prints the median and the slowest of the answers of every endpoint, of what coun
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from dataclasses import replace
 import psycopg
 
 from api import create_app
-from jobs import settings
+from jobs import logs, settings
 from jobs.store.queries import QUERIES
 from tests.support.instance import fresh_directory
 from tests.support.servers import serving
@@ -109,13 +110,16 @@ def main() -> None:
     with fresh_directory() as directory, serving(directory, "", "") as servers, servers.database() as url:
         began = time.perf_counter()
         fill(url, total)
-        print(f"{total} tasks in {time.perf_counter() - began:.0f} s")
-        counting(url)
-        app = create_app(replace(settings.load(), database_url=url, redis_url=servers.redis_url))
+        load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        print(f"{total} tasks in {time.perf_counter() - began:.0f} s; the machine's load is {load}")
+        configured = replace(settings.load(), database_url=url, redis_url=servers.redis_url, log_level="WARNING")
+        logs.configure(configured, "api")
+        app = create_app(configured)
         client = app.test_client()
         for path in _PATHS:
             timed(path, lambda path=path: client.get(path).get_data())  # type: ignore[misc]
         app.extensions["pressroom"].database.close()
+        counting(url)
 
 
 if __name__ == "__main__":

@@ -82,16 +82,25 @@ FROM ends WHERE hour >= %(since)s AND %(task_type)s IN ('', task_type)
 GROUP BY 1, 2, 3
 
 -- name: durations_since
--- Likewise. The buckets that hold anything, as arrays: many values are read fastest so.
-SELECT hour, array_agg(bucket) AS buckets, array_agg(waited) AS waited,
-       array_agg(waited_us) AS waited_us, array_agg(run) AS run, array_agg(run_us) AS run_us
-FROM (SELECT CASE WHEN %(by_hour)s THEN hour END AS hour, bucket, sum(waited::float8)::bigint AS waited,
-             sum(waited_us::float8)::bigint AS waited_us, sum(run::float8)::bigint AS run, sum(run_us::float8)::bigint AS run_us
+-- Likewise, all hours together. The buckets that hold anything, as arrays: many values are read fastest so.
+SELECT array_agg(bucket) AS buckets, array_agg(waited) AS waited, array_agg(waited_us) AS waited_us,
+       array_agg(run) AS run, array_agg(run_us) AS run_us
+FROM (SELECT bucket, sum(waited::float8)::bigint AS waited, sum(waited_us::float8)::bigint AS waited_us,
+             sum(run::float8)::bigint AS run, sum(run_us::float8)::bigint AS run_us
       FROM (SELECT * FROM durations_summed WHERE task_type = %(task_type)s AND hour >= %(since)s
             UNION ALL
             SELECT * FROM durations_new WHERE %(task_type)s IN ('', task_type) AND hour >= %(since)s) AS d
-      GROUP BY 1, 2) AS d
-GROUP BY 1
+      GROUP BY bucket) AS d
+HAVING count(*) > 0
+
+-- name: durations_by_hour
+-- Likewise, hour by hour; a bucket may come several times.
+SELECT hour, array_agg(bucket) AS buckets, array_agg(waited) AS waited, array_agg(waited_us) AS waited_us,
+       array_agg(run) AS run, array_agg(run_us) AS run_us
+FROM (SELECT * FROM durations_summed WHERE task_type = %(task_type)s AND hour >= %(since)s
+      UNION ALL
+      SELECT * FROM durations_new WHERE %(task_type)s IN ('', task_type) AND hour >= %(since)s) AS d
+GROUP BY hour
 
 -- name: types_since
 SELECT DISTINCT task_type FROM ends WHERE hour >= %(since)s ORDER BY task_type
