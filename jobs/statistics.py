@@ -20,7 +20,7 @@ MOST_HOURS: Final = 744
 
 KEEP_DAYS: Final = 400
 
-_FOLDED_AT_ONCE = 50_000  # rows; that is a fraction of a second
+_FOLDED_AT_ONCE = 20_000  # rows; that is a fraction of a second
 _TOKENS = ("tasks", "prompt_tokens", "completion_tokens", "total_tokens")
 
 

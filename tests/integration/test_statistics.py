@@ -1,5 +1,6 @@
 """Numbers about tasks: complete, at once, exactly once, and no older than wanted."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -19,8 +20,9 @@ from jobs.followups import Followups
 from jobs.handlers.reports import cost_statistics, monitoring_report
 from jobs.prices import Price, Prices
 from jobs.queues import Doorbell
+from jobs.recorder import Recorder
 from jobs.settings import Settings
-from jobs.store.database import Database, Json
+from jobs.store.database import AsyncDatabase, Database, Json
 from tests.support import hand
 from tests.support.contexts import context_for
 
@@ -112,6 +114,20 @@ class TestEnds:
         found = get(client, "tasks")
         assert found["error_codes"] == {"worker_lost": 1}
         assert found["running_seconds"]["mean"] is None
+
+    def test_tasks_that_were_to_be_cancelled_count_when_they_are_handed_back(
+        self, client: FlaskClient, database: Database, configured: Settings
+    ) -> None:
+        task_id = submit(client)
+        (row,) = hand.claim(database, hand.register(database), [task_id])
+        client.post(f"/api/v1/tasks/{task_id}/cancel")
+
+        async def hand_back() -> None:
+            async with AsyncDatabase(configured.database_url, max_size=1).opened() as connections:
+                await Recorder(connections, "w", lambda _: None).hand_back([(task_id, row["fence"])])
+
+        asyncio.run(hand_back())
+        assert by_status(client) == {"CANCELLED": 1}
 
     def test_results_from_before_count(self, client: FlaskClient, database: Database) -> None:
         hand.finish(database, submit(client))
