@@ -62,28 +62,28 @@ class Watch:
         self._database_away = _Outage()
         self._redis_away = _Outage()
         self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
 
     def start(self) -> None:
         """Begin, in a thread."""
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
 
     def stop(self) -> None:
         """End soon; what is not told yet is told by another process."""
-        if self._loop:
-            with suppress(RuntimeError):  # it has ended by itself
-                self._loop.call_soon_threadsafe(self._stopping.set)
+        with suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(_STOP_SECONDS)
 
     def _work(self) -> None:
         try:
-            asyncio.run(self._run())
+            self._loop.run_until_complete(self._run())
         except Exception:
             log.exception("alerts have ended")
+        finally:
+            self._loop.close()
 
     async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
         async with self.opened():
             while not self._stopping.is_set():
                 with suppress(TimeoutError):

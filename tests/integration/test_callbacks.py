@@ -33,6 +33,11 @@ def configured(configured: Settings) -> Settings:
     return replace(configured, callback_allowed_networks=(ip_network("127.0.0.0/8"),))
 
 
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.deliverer._POLL_SECONDS", 0.02)
+
+
 @pytest.fixture
 def receiver() -> Receiver:
     return Receiver()

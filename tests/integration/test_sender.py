@@ -71,7 +71,7 @@ class TestSender:
             address = "127.0.0.2" if len(looked_up) == 1 else "127.0.0.1"
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
-        monkeypatch.setattr(module.socket, "getaddrinfo", rebinding)
+        monkeypatch.setattr(socket, "getaddrinfo", rebinding)
         port = url.rpartition(":")[2]
         answer = self.post(f"http://rebinding.example:{port}/", allowed=(ip_network("127.0.0.2/32"),))
         assert "cannot connect" in str(answer.error)
