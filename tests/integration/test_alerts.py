@@ -276,13 +276,14 @@ class TestServers:
     def test_a_database_that_stays_away_is_told_without_it_by_one_process_and_that_it_is_back(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("jobs.store.database._POOL_WAIT_SECONDS", 0.1)
         here = world.settings
         for watch in world.watches:
             watch._settings = replace(here, database_url="postgresql://127.0.0.1:1/x")
-        assert world.look() == []
-        world.now += 11
-        (said,) = world.look(times=2)
+        with monkeypatch.context() as patched:
+            patched.setattr("jobs.store.database._POOL_WAIT_SECONDS", 0.1)
+            assert world.look() == []
+            world.now += 11
+            (said,) = world.look(times=2)
         assert (said["rule"], said["status"]) == ("database_unreachable", "OPEN")
         for watch in world.watches:
             watch._settings = here
