@@ -179,6 +179,20 @@ class TestConditions:
         assert world.look(times=2) == []
         assert [(row["status"], row["told_at"]) for row in world.alerts()] == [("RESOLVED", None)]
 
+    def test_one_that_ends_while_it_is_told_is_told_to_have_ended(self, world: World) -> None:
+        world.receiver.usual = 500
+        task_id = world.submit(priority=1)
+        world.later(301)
+        world.look()
+        world.receiver.usual = 200
+        world.later(6)
+        (alert,) = world.database.all("claim_alert", {"lease": 60})
+        finish(world.database, task_id)
+        world.later(31)
+        assert world.look() == []
+        world.database.all("told_alert", {"id": alert["id"], "status": alert["status"], "repeat": 3600})
+        assert [said["status"] for said in world.look(times=2)] == ["RESOLVED"]
+
 
 class TestEvents:
     def test_a_task_that_failed_for_good_is_told_and_further_ones_are_summed_up(self, world: World) -> None:

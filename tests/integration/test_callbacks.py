@@ -19,7 +19,7 @@ from jobs.deliverer import Deliverer
 from jobs.handlers.maintenance import cleanup
 from jobs.retry import RetryPolicy
 from jobs.settings import ApiKey, Settings
-from jobs.store.database import Database
+from jobs.store.database import Database, Json
 from tests.support.hand import finish
 from tests.support.receiver import Got, Receiver
 from tests.support.waiting import wait_until
@@ -234,16 +234,15 @@ def test_what_a_killed_worker_had_claimed_is_delivered_by_another_and_its_late_w
     (claimed,) = database.all("claim_callbacks", room)
     assert database.all("claim_callbacks", room) == [], "it is another worker's for now"
     change(database, "UPDATE callbacks SET next_at = now()")
+    assert len(database.all("claim_callbacks", room)) == 1, "the lease has passed"
+    late = {"id": claimed["id"], "number": 1, "at": "2026-01-01T00:00:00Z", "status_code": 410, "error": None}
+    database.all("record_deliveries", {"outcomes": Json([{**late, "duration": 1, "status": "FAILED", "delay": 0}])})
+    assert callbacks(client)[0]["status"] == "PENDING"
+    change(database, "UPDATE callbacks SET next_at = now()")
     with delivering(configured):
-        settled(client)
-    outcome = (
-        '[{"id": %d, "number": 1, "at": "2026-01-01T00:00:00Z", "status_code": 410, "error": null, "duration": 1,'
-        ' "status": "FAILED", "delay": 0}]'
-    )
-    database.all("record_deliveries", {"outcomes": outcome % claimed["id"]})
-    (row,) = callbacks(client)
-    assert (row["status"], row["attempts"]) == ("DELIVERED", 2)
-    assert [entry["status_code"] for entry in log_of(client, row)] == [410, 200]
+        (row,) = settled(client)
+    assert (row["status"], row["attempts"]) == ("DELIVERED", 3)
+    assert [(entry["number"], entry["status_code"]) for entry in log_of(client, row)] == [(1, 410), (3, 200)]
 
 
 def test_many_workers_share_them_and_each_is_delivered_once(
