@@ -119,9 +119,9 @@ class Watch:
         try:
             async with self._database.transaction() as session:
                 if lasted := self._database_away.seconds(self._clock()):
-                    # As if it were found now, so that its end is told as that of other problems.
+                    # Not to be told any more, but its end is: as that of other problems, to whom this was told.
                     words, told = DATABASE_AWAY.words({"subject": ""}), self._database_away.told
-                    await self._open(session, words, ago=lasted, told=told)
+                    await session.all("open_alert", {**words, "ago": lasted, "told": told, "tell": False})
                 (turn,) = await session.all("begin_look")
                 if turn["is_mine"]:
                     await self._find(session, turn)
@@ -149,7 +149,7 @@ class Watch:
     async def _find(self, session: AsyncSession, turn: Row) -> None:
         noted = {row["rule"]: row for row in await session.all("last_noted", {"pause": _SUM_SECONDS})}
         if lasted := self._redis_away.seconds(self._clock()):
-            await self._open(session, REDIS_AWAY.words({"subject": ""}), ago=lasted)
+            await self._open(session, REDIS_AWAY.words({"subject": ""}), lasted)
         for rule in RULES:
             last = noted.get(rule.name)
             if not rule.statement or (last and last["is_fresh"]):
@@ -166,10 +166,8 @@ class Watch:
         for row in await session.all("resolve_alerts", {"calm": _CALM_SECONDS, "tell": bool(self._url)}):
             log.info("alert resolved", rule=row["rule"], subject=row["subject"])
 
-    async def _open(
-        self, session: AsyncSession, words: dict[str, str], *, ago: float = 0.0, told: bool = False
-    ) -> None:
-        await session.all("open_alert", {**words, "ago": ago, "told": told, "tell": bool(self._url)})
+    async def _open(self, session: AsyncSession, words: dict[str, str], ago: float = 0.0) -> None:
+        await session.all("open_alert", {**words, "ago": ago, "told": False, "tell": bool(self._url)})
 
     async def _tell_without_database(self, error: Unavailable) -> None:
         outage, now = self._database_away, self._clock()

@@ -60,7 +60,7 @@ VALUES (%(rule)s, %(subject)s, %(level)s, %(title)s, %(message)s, 'NOTED', now()
 INSERT INTO alerts AS a (rule, subject, level, title, message, status, opened_at, told_status, told_at, next_at)
 VALUES (%(rule)s, %(subject)s, %(level)s, %(title)s, %(message)s, 'OPEN', now() - %(ago)s * interval '1 second',
         CASE WHEN %(told)s THEN 'OPEN' END, CASE WHEN %(told)s THEN now() END,
-        CASE WHEN %(tell)s AND NOT %(told)s THEN now() END)
+        CASE WHEN %(tell)s THEN now() END)
 ON CONFLICT (rule, subject) WHERE status = 'OPEN' DO UPDATE
 SET title = excluded.title, message = excluded.message, seen_at = now(),
     told_status = coalesce(excluded.told_status, a.told_status), told_at = coalesce(excluded.told_at, a.told_at)
