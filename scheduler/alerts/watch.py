@@ -119,7 +119,7 @@ class Watch:
         try:
             async with self._database.transaction() as session:
                 if lasted := self._database_away.seconds(self._clock()):
-                    # Not to be told any more, but its end is: as that of other problems, to whom this was told.
+                    # It was told without the database; what is left to tell is its end.
                     words, told = DATABASE_AWAY.words({"subject": ""}), self._database_away.told
                     await session.all("open_alert", {**words, "ago": lasted, "told": told, "tell": False})
                 (turn,) = await session.all("begin_look")
