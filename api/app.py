@@ -5,7 +5,9 @@ from werkzeug.routing import BaseConverter, ValidationError
 
 from api import (
     accounts,
+    alerts,
     auth,
+    callbacks,
     contents,
     daily_life,
     dashboard,
@@ -78,7 +80,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for room in (tasks, accounts, contents, schedules, daily_life, stats, health, metrics):
+    for room in (tasks, callbacks, accounts, contents, schedules, daily_life, stats, health, alerts, metrics):
         api.register_blueprint(room.blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)

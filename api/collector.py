@@ -51,8 +51,7 @@ class TaskCollector(Collector):
         return found
 
     def _parts(self) -> Iterable[Callable[[Session], Iterator[Metric]]]:
-        # What is known about callbacks, once there are any, is one more of these.
-        return _ends, _durations, self._tokens, _queues, _processes
+        return _ends, _durations, self._tokens, _queues, _processes, _callbacks
 
     def _tokens(self, session: Session) -> Iterator[Metric]:
         rows = session.all("tokens_ever")
@@ -156,6 +155,11 @@ def _processes(session: Session) -> Iterator[Metric]:
         ("scheduler_lag_seconds", "How overdue the oldest slot of a schedule is", lag["lag"]),
     ):
         yield _gauge(f"pressroom_{name}", said, (), [] if value is None else [((), value)])
+
+
+def _callbacks(session: Session) -> Iterator[Metric]:
+    (found,) = session.all("count_callbacks")
+    yield _gauge("pressroom_callbacks_pending", "Callbacks yet to be delivered", (), [((), found["pending"])])
 
 
 def _gauge(name: str, said: str, labels: Sequence[str], values: Iterable[Labelled]) -> Metric:

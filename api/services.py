@@ -5,6 +5,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from jobs.callbacks import Callbacks
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
 from jobs.handlers import registry
@@ -37,6 +38,7 @@ class Services:
     daily_lives: DailyLives
     schedules: Schedules
     firer: Firer
+    callbacks: Callbacks
     prices: Prices
 
 
@@ -58,6 +60,7 @@ def build(settings: Settings) -> Services:
         DailyLives(database, doorbell.connection),
         Schedules(settings, types, database, doorbell),
         Firer(database, submitter, types),
+        Callbacks(database, settings.callback_secret),
         catalog.prices(settings),
     )
 

@@ -18,9 +18,9 @@ HOMES = {
     "rq_scheduler": ["scheduler/clock.py"],
     "rq_dashboard": ["api/dashboard.py"],
     "redis": ["jobs/queues.py", "jobs/ledger.py", "deploy/embedded.py"],
-    "httpx": ["jobs/providers/"],
+    "httpx": ["jobs/providers/", "jobs/webhooks/", "jobs/http.py"],
+    "aiohttp": ["jobs/providers/", "jobs/webhooks/"],
     "prometheus_client": ["api/metrics.py", "api/collector.py"],
-    "aiohttp": ["jobs/providers/"],
     "environs": ["jobs/settings.py"],
     "structlog.contextvars": ["api/", "jobs/logs.py"],
 }

@@ -138,6 +138,9 @@ FROM tasks WHERE status IN ('PENDING', 'RETRYING') GROUP BY queue
 -- name: count_blocked
 SELECT count(*) AS tasks FROM tasks WHERE status = 'BLOCKED'
 
+-- name: count_callbacks
+SELECT count(*) AS pending FROM callbacks WHERE status = 'PENDING'
+
 -- name: count_running
 SELECT task_type, queue, count(*) AS tasks FROM tasks WHERE status = 'PROCESSING' GROUP BY task_type, queue
 
