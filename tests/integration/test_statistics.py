@@ -85,7 +85,7 @@ class TestEnds:
     def test_what_is_rolled_back_does_not_count(self, client: FlaskClient, database: Database) -> None:
         task_id = submit(client)
         hand.finish(database, task_id)
-        moved = {"id": task_id, "status": "COMPLETED", "task_type": "text_generation"}
+        moved = {"id": task_id, "status": "COMPLETED", "task_type": "text_generation", "has_callback": False}
         with database.transaction() as session, suppress(RuntimeError), session.savepoint():
             hooks.run(session, [moved])
             raise RuntimeError
