@@ -49,7 +49,7 @@ class Figures:
 
     def as_json(self) -> dict[str, Any]:
         """`total_tasks`, `success_rate` (of those that completed or failed), counts, times in seconds."""
-        by_status = Counter[str](dict.fromkeys(sorted(TERMINAL), 0))
+        by_status = Counter[str](dict.fromkeys(sorted(status.value for status in TERMINAL), 0))
         codes = Counter[str]()
         for row in self.ends:
             by_status[row["status"]] += row["tasks"]

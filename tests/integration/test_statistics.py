@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -304,6 +305,7 @@ def test_reports_tell_the_same_as_the_api(
     context = context_for(input={"hours": 2})
     report, costs = monitoring_report(context), cost_statistics(context)
     context.database.close()
+    assert orjson.loads(orjson.dumps([report, costs]))  # as the worker stores them
     assert (report["hours"], report["total_tasks"], report["success_rate"]) == (2, 2, 0.5)
     assert [(row["task_type"], row["total_tasks"]) for row in report["task_types"]] == [("text_generation", 2)]
     assert report["costs"]["total"] == costs["total"] == get(client, "costs?hours=2")["total"]
