@@ -9,12 +9,15 @@ from api import (
     contents,
     daily_life,
     dashboard,
+    embeddings,
     errors,
     health,
+    memories,
     meta,
     requests,
     schedules,
     services,
+    task_types,
     tasks,
 )
 from api.bodies import OrjsonProvider
@@ -75,8 +78,18 @@ def create_app(configured: Settings | None = None) -> Flask:
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for blueprint in (room.blueprint for room in (tasks, accounts, contents, schedules, daily_life, health)):
-        api.register_blueprint(blueprint)
+    for room in (
+        tasks,
+        task_types,
+        accounts,
+        contents,
+        schedules,
+        daily_life,
+        memories,
+        embeddings,
+        health,
+    ):
+        api.register_blueprint(room.blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)
     _secure(app)

@@ -16,7 +16,7 @@ from jobs.settings import SCOPES, ApiKey, Scope, Settings, is_loopback
 _OPEN_PATHS = frozenset({"/health", "/api/v1/health"})
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # Whoever may submit may change what is below these; all other changes are the administrators'.
-_SUBMITTING = ("/api/v1/tasks", "/api/v1/batches", "/api/v1/daily-life")
+_SUBMITTING = ("/api/v1/tasks", "/api/v1/batches", "/api/v1/daily-life", "/api/v1/memorize")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Pressroom", Basic realm="Pressroom"'}
 
 

@@ -7,6 +7,7 @@ from flask import Flask, current_app
 
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
+from jobs.embeddings import Embeddings
 from jobs.handlers import registry
 from jobs.handlers.registry import TaskType
 from jobs.manage import Manager
@@ -33,6 +34,7 @@ class Services:
     task_types: dict[str, TaskType]
     contents: Contents
     daily_lives: DailyLives
+    embeddings: Embeddings
     schedules: Schedules
     firer: Firer
 
@@ -53,6 +55,7 @@ def build(settings: Settings) -> Services:
         types,
         Contents(database, submitter),
         DailyLives(database, doorbell.connection),
+        Embeddings(settings, database),
         Schedules(settings, types, database, doorbell),
         Firer(database, submitter, types),
     )

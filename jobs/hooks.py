@@ -49,6 +49,7 @@ _COMPLETED = frozenset({Status.COMPLETED})
 HOOKS: tuple[Hook, ...] = (
     Hook("make_contents", _COMPLETED, task_type="content_generation"),
     Hook("keep_daily_lives", _COMPLETED, task_type="daily_life"),
+    Hook("keep_memories", _COMPLETED, task_type="memory_consolidation"),
 )
 
 BATCH_HOOKS: tuple[str, ...] = ()
