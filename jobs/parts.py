@@ -24,9 +24,10 @@ def split(text: str, size: int) -> list[str]:
 
 def _cut(text: str, size: int) -> int:
     for border in _BORDERS:
-        ends = [found.end() for found in border.finditer(text, size // 2, size)]
-        if ends:
-            return ends[-1]
+        # A border itself is dropped, so it may begin where the part is full.
+        starts = [found.start() for found in border.finditer(text, size // 2, size + 2) if found.start() <= size]
+        if starts:
+            return starts[-1]
     return size
 
 

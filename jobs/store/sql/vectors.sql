@@ -23,8 +23,10 @@ SELECT count(*) AS count FROM (
     WHERE collection = %(collection)s AND model = %(model)s AND dimensions = %(dimensions)s LIMIT %(most)s) AS counted
 
 -- name: search_widely
--- For this transaction: look at more candidates than usual, and go on looking until enough of them fit.
-SELECT set_config('hnsw.ef_search', '100', true), set_config('hnsw.iterative_scan', 'strict_order', true)
+-- For this transaction: take the order from the index, whatever the statistics say; look at more candidates than
+-- usual, and go on looking until enough of them fit.
+SELECT set_config('enable_sort', 'off', true), set_config('hnsw.ef_search', '100', true),
+       set_config('hnsw.iterative_scan', 'strict_order', true)
 
 -- name: nearest_embeddings
 SELECT external_id AS id, text, collection, metadata, 1 - (vector <=> %(vector)s::vector) AS score, task_id
