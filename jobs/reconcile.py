@@ -125,9 +125,9 @@ class Reconciler:
             self._page_after = _BEGINNING if is_last else (page[-1]["announced_at"], page[-1]["id"])
             missing = self._doorbell.missing(page)
             if missing:
-                again = self._database.all("announce_again", {"ids": missing})
-                self._doorbell.announce(again)
-                count += len(again)
+                marked = {row["id"]: row for row in self._database.all("announce_again", {"ids": missing})}
+                self._doorbell.announce(marked[row["id"]] for row in page if row["id"] in marked)
+                count += len(marked)
             if is_last or not missing:
                 return count
 

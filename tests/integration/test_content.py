@@ -6,8 +6,8 @@ import orjson
 import pytest
 from flask.testing import FlaskClient
 
-from jobs.lifecycle import CLAIMABLE, TRANSITIONS, Status, sources
 from jobs.store.database import Database
+from tests.support import hand
 
 
 def account(client: FlaskClient, **facts: Any) -> int:
@@ -19,27 +19,7 @@ def account(client: FlaskClient, **facts: Any) -> int:
 def complete(database: Database, *ids: int, result: dict[str, Any] | None = None) -> None:
     """Claim tasks and record their completion, with what belongs into the same transaction."""
     article = result or {"title": "题目", "body": "正文", "summary": "s", "category": "tech", "topic": "AI"}
-    claimable = sources(Status.PROCESSING, CLAIMABLE)
-    facts = {"kind": "worker", "name": "w", "host": "h", "pid": 1, "queues": ["low"], "capacity": 9}
-    worker = database.all("register_worker", facts)[0]["id"]
-    claims = database.all("claim_tasks", {"ids": list(ids), "sources": claimable, "worker_id": worker, "worker": "w"})
-    assert len(claims) == len(ids)
-    with database.transaction() as session:
-        session.all(
-            "record_outcomes",
-            {
-                "worker": "w",
-                "targets": sorted(TRANSITIONS[Status.PROCESSING]),
-                "ids": [claim["id"] for claim in claims],
-                "fences": [claim["fence"] for claim in claims],
-                "statuses": ["COMPLETED"] * len(ids),
-                "results": [orjson.dumps(article).decode()] * len(ids),
-                "errors": [None] * len(ids),
-                "usages": [None] * len(ids),
-                "delays": [None] * len(ids),
-            },
-        )
-        session.all("make_contents", {"ids": list(ids)})
+    hand.finish(database, *ids, result=article)
 
 
 def content(client: FlaskClient, database: Database, auto_approve: bool = False) -> dict[str, Any]:

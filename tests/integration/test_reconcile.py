@@ -1,6 +1,5 @@
 """The reconciler puts right what dead workers and a forgetful Redis leave behind."""
 
-import json
 import time
 from typing import Any
 
@@ -9,13 +8,14 @@ import redis
 from flask.testing import FlaskClient
 
 from jobs.beats import LEASE_SECONDS
-from jobs.errors import TaskError
-from jobs.lifecycle import CLAIMABLE, TRANSITIONS, Status, sources
 from jobs.queues import Doorbell
 from jobs.reconcile import Reconciler, Report
 from jobs.store.database import Database
 from scheduler.clock import Clock
+from tests.support import hand
 from tests.support.waiting import wait_until
+
+WAITING = "pressroom:waiting:default:coroutine:m"
 
 
 class World:
@@ -36,14 +36,17 @@ class World:
         return task
 
     def worker(self) -> int:
-        facts = {"kind": "worker", "name": "w", "host": "h", "pid": 1, "queues": ["default"], "capacity": 9}
-        return int(self.database.all("register_worker", facts)[0]["id"])
+        return hand.register(self.database)
 
     def claim(self, worker_id: int, *ids: int) -> None:
-        claimable = sources(Status.PROCESSING, CLAIMABLE)
-        facts = {"ids": list(ids), "sources": claimable, "worker_id": worker_id, "worker": "w"}
-        assert len(self.database.all("claim_tasks", facts)) == len(ids)
+        assert len(hand.claim(self.database, worker_id, ids)) == len(ids)
         for task_id in ids:
+            self.forget(task_id)
+
+    def forget(self, *ids: int) -> None:
+        """Have Redis lose tasks out of their queue."""
+        for task_id in ids:
+            self.redis.zrem(WAITING, task_id)
             self.redis.lrem("rq:queue:default", 0, str(task_id))
 
     def run(self, statement: Any, **parameters: Any) -> None:
@@ -65,23 +68,6 @@ class World:
         for worker_id in beating:
             assert self.database.all("beat", {"id": worker_id, "running": 0})
         return self.reconciler.watch_workers()
-
-    def record(self, *outcomes: tuple[int, int, str]) -> list[Any]:
-        """What a worker's recorder does with (id, fence, status)."""
-        ids, fences, statuses = (list(column) for column in zip(*outcomes, strict=True))
-        error = json.dumps(TaskError("provider_error", "no", retryable=True).as_json())
-        facts = {
-            "worker": "w",
-            "targets": sorted(TRANSITIONS[Status.PROCESSING]),
-            "ids": ids,
-            "fences": fences,
-            "statuses": statuses,
-            "results": [json.dumps({"fence": fence}) if s == "COMPLETED" else None for _, fence, s in outcomes],
-            "errors": [error if s in ("RETRYING", "FAILED") else None for s in statuses],
-            "usages": [None] * len(ids),
-            "delays": [600 if s == "RETRYING" else None for s in statuses],
-        }
-        return self.database.all("record_outcomes", facts)
 
     def queued(self, queue: str = "default") -> list[int]:
         return [int(entry) for entry in self.redis.lrange(f"rq:queue:{queue}", 0, -1)]
@@ -141,8 +127,7 @@ class TestLostWorkers:
     def test_the_dead_claim_nothing_more(self, world: World) -> None:
         dead, task_id = world.worker(), world.submit()
         world.watch()
-        facts = {"ids": [task_id], "sources": sources(Status.PROCESSING, CLAIMABLE), "worker_id": dead, "worker": "w"}
-        assert world.database.all("claim_tasks", facts) == []
+        assert hand.claim(world.database, dead, [task_id]) == []
         assert world.task(task_id)["attempt"] == 0
 
     def test_a_beat_counts_whatever_the_clocks_say(self, world: World) -> None:
@@ -178,9 +163,9 @@ class TestOutcomes:
     def test_a_stale_attempt_loses_also_beside_the_newer_one(self, world: World) -> None:
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
-        world.record((task_id, 1, "PENDING"))
+        hand.record(world.database, (task_id, 1, "PENDING"))
         world.claim(worker, task_id)
-        recorded = world.record((task_id, 1, "COMPLETED"), (task_id, 2, "COMPLETED"))
+        recorded = hand.record(world.database, (task_id, 1, "COMPLETED"), (task_id, 2, "COMPLETED"))
         assert [row["id"] for row in recorded] == [task_id]
         assert world.task(task_id)["result"] == {"fence": 2}
 
@@ -189,7 +174,7 @@ class TestOutcomes:
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
         world.client.post(f"/api/v1/tasks/{task_id}/cancel")
-        world.record((task_id, 1, status))
+        hand.record(world.database, (task_id, 1, status))
         task = world.task(task_id)
         assert task["status"] == "CANCELLED"
         assert task["completed_at"]
@@ -198,13 +183,13 @@ class TestOutcomes:
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
         world.client.post(f"/api/v1/tasks/{task_id}/cancel")
-        world.record((task_id, 1, "COMPLETED"))
+        hand.record(world.database, (task_id, 1, "COMPLETED"))
         assert world.task(task_id)["status"] == "COMPLETED"
 
     def test_handing_back_spends_no_attempt(self, world: World) -> None:
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
-        world.record((task_id, 1, "PENDING"))
+        hand.record(world.database, (task_id, 1, "PENDING"))
         assert (world.task(task_id)["status"], world.task(task_id)["attempt"]) == ("PENDING", 0)
 
 
@@ -222,31 +207,26 @@ class TestForgetfulRedis:
         world.redis.flushdb()
         assert world.reconciler.run_once().unheard == 0
 
-    def test_an_entry_lost_at_the_head_is_announced_again(self, world: World) -> None:
-        lost = world.submit()
-        world.later(10)
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_an_entry_that_was_lost_is_announced_again(self, place: int, world: World) -> None:
         ids = [world.submit() for _ in range(3)]
-        assert world.redis.lpop("rq:queue:default") == str(lost)
+        world.later(10)
+        lost = ids.pop(place)
+        world.forget(lost)
+        ids.append(world.submit())
         assert world.reconciler.run_once().unheard == 1
         assert world.queued() == [*ids, lost]
 
-    def test_ids_of_tasks_that_no_longer_wait_do_not_hide_a_loss(self, world: World) -> None:
-        lost = world.submit()
-        cancelled = [world.submit() for _ in range(250)]
+    def test_a_loss_far_behind_is_found_a_page_in_each_pass(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.reconcile._LIMIT", 7)
+        ids = [world.submit() for _ in range(20)]
         world.later(10)
-        waiting = world.submit()
-        for task_id in cancelled:
-            world.client.post(f"/api/v1/tasks/{task_id}/cancel")
-        world.redis.lpop("rq:queue:default")
-        assert world.reconciler.run_once().unheard == 1
-        assert world.queued()[-2:] == [waiting, lost]
-
-    def test_an_entry_lost_out_of_a_batch_is_announced_before_the_batch_has_drained(self, world: World) -> None:
-        world.client.post("/api/v1/tasks/batch", json={"tasks": [{"prompt": "p", "model": "m"}] * 20})
-        world.later(10)
-        lost = [int(entry) for entry in world.redis.lpop("rq:queue:default", 2) or []]
-        assert world.reconciler.run_once().unheard == 2
-        assert world.queued()[-2:] == lost
+        world.forget(ids[16])
+        assert [world.reconciler.run_once().unheard for _ in range(3)] == [0, 0, 1]
+        world.forget(ids[2])
+        assert world.reconciler.run_once().unheard == 1, "it begins anew behind the last page"
 
     def test_a_task_that_went_to_the_end_again_does_not_make_the_others_look_lost(self, world: World) -> None:
         first = world.submit()
@@ -256,7 +236,7 @@ class TestForgetfulRedis:
         world.client.post(f"/api/v1/tasks/{first}/cancel")
         world.client.post(f"/api/v1/tasks/{first}/retry")
         assert world.reconciler.run_once().unheard == 0
-        assert len(world.queued()) == 22
+        assert len(world.queued()) == 21
 
     def test_many_are_announced_in_chunks(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("jobs.reconcile._LIMIT", 7)

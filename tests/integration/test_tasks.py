@@ -9,9 +9,10 @@ import redis
 from flask.testing import FlaskClient
 
 from jobs.errors import TaskError
-from jobs.lifecycle import CLAIMABLE, Status, sources
+from jobs.lifecycle import Status
 from jobs.store import listing
 from jobs.store.database import Database
+from tests.support import hand
 
 
 def submit(client: FlaskClient, prompt: str = "p", **fields: Any) -> int:
@@ -22,11 +23,7 @@ def submit(client: FlaskClient, prompt: str = "p", **fields: Any) -> int:
 
 def claim(database: Database, *ids: int) -> None:
     """What a worker does first."""
-    worker = {"kind": "worker", "name": "w1", "host": "h", "pid": 1, "queues": ["low"], "capacity": 9}
-    worker_id = database.all("register_worker", worker)[0]["id"]
-    claimable = sources(Status.PROCESSING, CLAIMABLE)
-    facts = {"ids": list(ids), "sources": claimable, "worker_id": worker_id, "worker": "w1"}
-    assert len(database.all("claim_tasks", facts)) == len(ids)
+    assert len(hand.claim(database, hand.register(database, "w1"), ids)) == len(ids)
 
 
 def end(database: Database, task_id: int, status: Status) -> None:
@@ -206,7 +203,7 @@ class TestRetry:
         task_id = submit(client, priority=1)
         claim(database, task_id)
         end(database, task_id, Status(status))
-        redis_client.delete("rq:queue:low")
+        redis_client.flushdb()
         task = client.post(f"/api/v1/tasks/{task_id}/retry").get_json()
         assert (task["status"], task["attempt"], task["error"]) == ("PENDING", 0, None)
         assert task["completed_at"] is None

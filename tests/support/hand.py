@@ -1,0 +1,71 @@
+"""A worker played by hand: claims tasks and records what they came to, as the real one does."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from jobs import hooks
+from jobs.errors import TaskError
+from jobs.lifecycle import CLAIMABLE, TRANSITIONS, Status, sources
+from jobs.store.database import Database, Row
+
+_ERROR = TaskError("provider_error", "no", retryable=True)
+
+
+def register(database: Database, name: str = "w") -> int:
+    """A worker's id."""
+    facts = {"kind": "worker", "name": name, "host": "h", "pid": 1, "queues": ["default"], "capacity": 9}
+    return int(database.all("register_worker", facts)[0]["id"])
+
+
+def claim(database: Database, worker_id: int, ids: Sequence[int]) -> list[Row]:
+    """What could be claimed."""
+    claimable = sources(Status.PROCESSING, CLAIMABLE)
+    facts = {"ids": list(ids), "sources": claimable, "worker_id": worker_id, "worker": "w"}
+    return database.all("claim_tasks", facts)
+
+
+def record(
+    database: Database,
+    *outcomes: tuple[int, int, str],
+    result: dict[str, Any] | None = None,
+    error: TaskError = _ERROR,
+    free: bool = False,
+) -> list[Row]:
+    """Record (id, fence, status), with the hooks in the same transaction; what was recorded.
+
+    Completed tasks get `result`, or their fence to tell them apart.
+    """
+    ids, fences, statuses = (list(column) for column in zip(*outcomes, strict=True))
+    failed = json.dumps(error.as_json())
+    parameters = {
+        "worker": "w",
+        "targets": sorted(TRANSITIONS[Status.PROCESSING]),
+        "ids": ids,
+        "fences": fences,
+        "statuses": statuses,
+        "results": [json.dumps(result or {"fence": f}) if s == "COMPLETED" else None for _, f, s in outcomes],
+        "errors": [failed if status in ("RETRYING", "FAILED") else None for status in statuses],
+        "usages": [None] * len(ids),
+        "delays": [600 if status == "RETRYING" else None for status in statuses],
+        "frees": [free or status == "PENDING" for status in statuses],
+        "measures": [None] * len(ids),
+    }
+    with database.transaction() as session:
+        moved = session.all("record_outcomes", parameters)
+        hooks.run(session, moved)
+    return moved
+
+
+def finish(
+    database: Database,
+    *ids: int,
+    status: str = "COMPLETED",
+    result: dict[str, Any] | None = None,
+    error: TaskError = _ERROR,
+) -> list[Row]:
+    """Claim tasks and record that they ended so; what was recorded."""
+    claims = claim(database, register(database), ids)
+    assert len(claims) == len(ids), "not all of them waited"
+    ended = [(row["id"], row["fence"], status) for row in claims]
+    return record(database, *ended, result=result, error=error)
