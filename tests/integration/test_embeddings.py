@@ -17,8 +17,8 @@ from jobs.settings import Settings
 from jobs.store import vectors
 from jobs.store.database import AsyncDatabase, Database
 from jobs.store.migrate import migrate
-from tests.support.finishing import perform
 from tests.support.model_server import Behaviour, ModelServer
+from tests.support.performing import perform
 from tests.support.scripted import Script
 from tests.support.servers import Servers
 

@@ -6,7 +6,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from jobs.settings import Settings
-from tests.support.finishing import complete, perform
+from jobs.store.database import Database
+from tests.support.hand import finish
+from tests.support.performing import perform
 from tests.support.scripted import Script
 
 TALK = [{"role": "Ada", "content": "Ship on Friday?"}, {"role": "Bo", "content": "Yes."}]
@@ -57,14 +59,14 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], field: str, client
 
 
 def test_a_memory_is_kept_with_its_tasks_completion_and_known_to_the_next(
-    client: FlaskClient, configured: Settings
+    client: FlaskClient, configured: Settings, database: Database
 ) -> None:
     for number, said in enumerate(["They ship on Friday.", "They shipped."]):
         task = client.get(f"/api/v1/tasks/{memorize(client)}").get_json()
         script = Script(f'{{"summary": "{said}", "facts": ["fact {number}"]}}')
         result = perform(configured, task, script)
         assert ("They ship on Friday.\n- fact 0" in script.asked()[0]) == bool(number)
-        complete(configured.database_url, {task["id"]: result})
+        finish(database, task["id"], result=result)
         kept = memory(client)
         assert (kept["summary"], kept["facts"]) == (said, [f"fact {number}"])
         assert (kept["version"], kept["task_id"]) == (number + 1, task["id"])
@@ -73,30 +75,23 @@ def test_a_memory_is_kept_with_its_tasks_completion_and_known_to_the_next(
 
 
 class TestConsolidationsAtTheSameTime:
-    def test_lose_nothing_when_they_end_one_after_the_other(self, client: FlaskClient, configured: Settings) -> None:
+    def test_lose_nothing_when_they_end_one_after_the_other(self, client: FlaskClient, database: Database) -> None:
         one, two, three = (memorize(client) for _ in range(3))
-        complete(configured.database_url, {one: made("A", facts=("a",))})
-        complete(configured.database_url, {two: made("B", facts=("b",))})
+        finish(database, one, result=made("A", facts=("a",)))
+        finish(database, two, result=made("B", facts=("b",)))
         kept = memory(client)
         assert (kept["summary"], kept["facts"], kept["version"]) == ("A\n\nB", ["a", "b"], 2)
-        complete(configured.database_url, {three: made("both", known=2)})
+        finish(database, three, result=made("both", known=2))
         assert memory(client)["summary"] == "both"
 
-    def test_nor_when_they_end_together(self, client: FlaskClient, configured: Settings) -> None:
-        one, two, other = memorize(client), memorize(client), memorize(client, "other")
-        complete(
-            configured.database_url,
-            {one: made("A", facts=("a",)), two: made("B", facts=("b",)), other: made("C", topic="other")},
-        )
-        assert (memory(client)["summary"], memory(client)["facts"]) == ("A\n\nB", ["a", "b"])
-        assert memory(client, "other")["summary"] == "C"
+    def test_nor_when_they_end_together(self, client: FlaskClient, database: Database) -> None:
+        finish(database, memorize(client), memorize(client), result=made("A", facts=("a", "b")))
+        assert (memory(client)["summary"], memory(client)["facts"]) == ("A\n\nA", ["a", "b", "a", "b"])
 
-    def test_and_a_result_that_is_given_again_adds_nothing(self, client: FlaskClient, configured: Settings) -> None:
-        task = {
-            "task_type": "memory_consolidation", "cache_ttl": 60,
-            "input": {"topic": "release", "conversation_history": TALK},
-        }  # fmt: skip
-        complete(configured.database_url, {client.post("/api/v1/tasks", json=task).get_json()["id"]: made("A")})
+    def test_and_a_result_that_is_given_again_adds_nothing(self, client: FlaskClient, database: Database) -> None:
+        given = {"topic": "release", "conversation_history": TALK}
+        task = {"task_type": "memory_consolidation", "cache_ttl": 60, "input": given}
+        finish(database, client.post("/api/v1/tasks", json=task).get_json()["id"], result=made("A"))
         assert client.post("/api/v1/tasks", json=task).get_json()["status"] == "COMPLETED"
         assert (memory(client)["summary"], memory(client)["version"]) == ("A", 1)
 

@@ -47,24 +47,19 @@ def end(database: Database, task_id: int, days: float) -> None:
 
 def left(database: Database, table: str = "tasks", column: str = "id") -> set[int]:
     with database.transaction() as session:
-        return {row["id"] for row in session.run(f"SELECT {column} AS id FROM {table}")}  # type: ignore[arg-type]
+        return {row["id"] for row in session.run(f"SELECT {column} AS id FROM {table}")}
 
 
 def typed(client: FlaskClient, name: str) -> int:
     given: dict[str, Any] = {"embedding": {"texts": ["x"]}, "daily_life": {"target_date": "2026-11-23"}}
-    answer = client.post("/api/v1/tasks", json={"task_type": name, "input": given[name]})
-    return int(answer.get_json()["id"])
+    return submit(client, task_type=name, input=given.get(name, {}))
 
 
 def test_each_type_is_kept_as_long_as_it_says(client: FlaskClient, database: Database, cleanup: Any) -> None:
     kept, gone = set(), set()
-    for make, days in (
-        (lambda: submit(client), 30),
-        (lambda: typed(client, "embedding"), 7),
-        (lambda: typed(client, "daily_life"), 60),
-    ):
+    for name, days in (("text_generation", 30), ("embedding", 7), ("daily_life", 60)):
         for _ in range(3):
-            young, old = make(), make()
+            young, old = typed(client, name), typed(client, name)
             end(database, young, days - 1)
             end(database, old, days + 1)
             kept.add(young)
