@@ -1,8 +1,12 @@
 """Texts become vectors that are found again, where the database has pgvector, and say so where it has not."""
 
+import asyncio
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -10,6 +14,7 @@ from flask.testing import FlaskClient
 
 import jobs.embeddings
 from api import services
+from jobs import backup
 from jobs.errors import AttemptError, TaskError, Unavailable
 from jobs.handlers import embedding
 from jobs.providers.base import EmbeddingAnswer, EmbeddingRequest
@@ -293,3 +298,22 @@ class TestWithoutPgvector:
             connection.execute("CREATE EXTENSION vector")
         embed("x")
         assert search(client, q="x")[0]["text"] == "x"
+
+
+def test_a_backup_comes_back_where_only_an_administrator_may_create_extensions(
+    servers: Servers, configured: Settings, embed: Embed, tmp_path: Path
+) -> None:
+    embed("kept")
+    role = f"plain_{uuid4().hex[:8]}"
+    with servers.database("template0") as url:
+        with psycopg.connect(url) as connection:
+            version = connection.info.server_version // 10_000
+            connection.execute(f"CREATE EXTENSION vector; CREATE ROLE {role} LOGIN PASSWORD 'plain'")
+            connection.execute(f'ALTER DATABASE "{url.rpartition("/")[2]}" OWNER TO {role}')
+        plain = re.sub(r"//[^/@]*@", f"//{role}:plain@", url)
+        asyncio.run(backup.restore(plain, asyncio.run(backup.dump(configured.database_url, tmp_path, version))))
+        with psycopg.connect(plain) as connection:
+            assert connection.execute("SELECT text FROM embeddings").fetchall() == [("kept",)]
+            assert migrate(plain) == []
+    with psycopg.connect(servers.url_of("postgres")) as connection:
+        connection.execute(f"DROP ROLE {role}")
