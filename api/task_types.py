@@ -51,7 +51,7 @@ def shown(kind: TaskType) -> dict[str, Any]:
         "calls_model": kind.calls_model,
         "model": made["model"] if kind.calls_model and not kind.needs_prompt else None,
         **{name: made[name] for name in _DEFAULTS},
-        "retention_days": kind.retention_days or settings.task_retention_days,
+        "retention_days": settings.task_retention_days if kind.retention_days is None else kind.retention_days,
         "input_schema": json_schema(kind.input_schema()),
     }
 
