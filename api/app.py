@@ -11,12 +11,15 @@ from api import (
     contents,
     daily_life,
     dashboard,
+    embeddings,
     errors,
     health,
+    memories,
     meta,
     requests,
     schedules,
     services,
+    task_types,
     tasks,
 )
 from api.bodies import OrjsonProvider
@@ -31,6 +34,9 @@ _CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
     "form-action 'self'; base-uri 'none'; object-src 'none'"
 )
+_ROOMS = (
+    tasks, task_types, callbacks, accounts, contents, schedules, daily_life, memories, embeddings, health, alerts,
+)  # fmt: skip
 # rq-dashboard's pages carry their scripts inline.
 _DASHBOARD_POLICY = _CONTENT_SECURITY_POLICY + "; script-src 'self' 'unsafe-inline' 'unsafe-eval'"
 
@@ -77,10 +83,8 @@ def create_app(configured: Settings | None = None) -> Flask:
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for blueprint in (
-        room.blueprint for room in (tasks, callbacks, accounts, contents, schedules, daily_life, health, alerts)
-    ):
-        api.register_blueprint(blueprint)
+    for room in _ROOMS:
+        api.register_blueprint(room.blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)
     _secure(app)

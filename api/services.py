@@ -8,6 +8,7 @@ from flask import Flask, current_app
 from jobs.callbacks import Callbacks
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
+from jobs.embeddings import Embeddings
 from jobs.handlers import registry
 from jobs.handlers.registry import TaskType
 from jobs.manage import Manager
@@ -34,6 +35,7 @@ class Services:
     task_types: dict[str, TaskType]
     contents: Contents
     daily_lives: DailyLives
+    embeddings: Embeddings
     schedules: Schedules
     firer: Firer
     callbacks: Callbacks
@@ -55,6 +57,7 @@ def build(settings: Settings) -> Services:
         types,
         Contents(database, submitter),
         DailyLives(database, doorbell.connection),
+        Embeddings(settings, database),
         Schedules(settings, types, database, doorbell),
         Firer(database, submitter, types),
         Callbacks(database, settings.callback_secret),

@@ -61,6 +61,7 @@ class Settings:
     llm_base_url: str | None = field(repr=False)
     llm_api_key: str | None = field(repr=False)
     default_model: str
+    embedding_model: str
     providers_file: Path | None
     worker_queues: tuple[QueueName, ...]
     worker_concurrency: int
@@ -209,6 +210,7 @@ def load() -> Settings:
         "llm_base_url": env.str("LLM_BASE_URL", "", validate=_url("http", "https")) or None,
         "llm_api_key": env.str("LLM_API_KEY", "") or None,
         "default_model": env.str("DEFAULT_MODEL", "deepseek-chat", validate=validate.Length(min=1)),
+        "embedding_model": env.str("EMBEDDING_MODEL", "text-embedding-3-small", validate=validate.Length(1, 200)),
         "providers_file": Path(providers_file) if providers_file else None,
         "worker_queues": env.queues("WORKER_QUEUES", ",".join(QUEUES)),
         "worker_concurrency": env.int("WORKER_CONCURRENCY", 100, validate=validate.Range(1, 10_000)),

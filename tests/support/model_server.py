@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from jobs.providers.base import EmbeddingRequest
+from jobs.providers.offline import OfflineProvider
+
 Kind = Literal["answer", "error", "drop", "hang", "garbage", "cut"]
 
 
@@ -54,10 +57,11 @@ class ModelServer:
     def application(self) -> web.Application:
         """The server's app."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/chat/completions", self._called)
+        app.router.add_post("/v1/embeddings", self._called)
         return app
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def _called(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.calls.append(body)
         self.keys.append(request.headers.get("Authorization"))
@@ -89,6 +93,8 @@ class ModelServer:
         if behaviour.kind == "error":
             error = {"error": {"message": "scripted failure", "type": "server_error", "param": None, "code": None}}
             return web.json_response(error, status=behaviour.status, headers=behaviour.headers)
+        if "input" in body:
+            return await self._embed(body)
         text = self.answer or f"echo: {body['messages'][-1]['content']}{self._padding}"
         if body.get("stream"):
             return await self._stream(request, body["model"], text, cut=behaviour.kind == "cut")
@@ -101,6 +107,14 @@ class ModelServer:
                 "usage": _usage(text),
             }
         )
+
+    async def _embed(self, body: dict[str, Any]) -> web.Response:
+        """As near each other as the offline provider's; the last comes first, for `index` to tell."""
+        wanted = EmbeddingRequest(body["model"], body["input"], body.get("dimensions"))
+        vectors = (await OfflineProvider().embed(wanted)).vectors
+        data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+        usage = {"prompt_tokens": 2 * len(vectors), "total_tokens": 2 * len(vectors)}
+        return web.json_response({"object": "list", "data": data[::-1], "model": body["model"], "usage": usage})
 
     async def _stream(self, request: web.Request, model: str, text: str, *, cut: bool) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
