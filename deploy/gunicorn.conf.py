@@ -8,11 +8,13 @@ from api.services import WEB_THREADS
 from jobs import logs, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
+from jobs.providers import catalog
 
 _settings = settings.load_or_exit()
 try:
     settings.check_exposure(_settings)
     registry.load(_settings.handler_modules)
+    _keys = catalog.keys(_settings)
 except SettingsError as error:
     settings.fail(error)
 
@@ -22,7 +24,7 @@ class _Logger(Logger):
 
     def setup(self, cfg):
         """Once in each process."""
-        logs.configure(_settings, "api")
+        logs.configure(_settings, "api", _keys)
         self.error_log.setLevel("INFO")
         self.error_log.propagate = True
 

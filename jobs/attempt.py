@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from jobs import templates
-from jobs.errors import AttemptError, Cancelled, TaskError
+from jobs.errors import DATABASE_AWAY, AttemptError, Cancelled, TaskError, Unavailable
 from jobs.handlers.context import Context, Facts, Line, Tools
 from jobs.handlers.registry import TaskType
 from jobs.lanes.processes import HandlerRaised, Processes
@@ -130,6 +130,8 @@ class Attempt:
             error = TaskError("timeout", f"Not done within {claim.timeout_seconds} s.", retryable=True)
         except Cancelled:
             return Outcome(claim, Status.CANCELLED, usage=self._usage(), measures=self.measures)
+        except Unavailable:
+            error = DATABASE_AWAY
         except HandlerRaised as surprise:
             error = TaskError("handler_error", f"The handler raised {surprise.kind}.")
         except (Exception, SystemExit) as surprise:

@@ -121,3 +121,5 @@ PGVECTOR_MISSING = TaskError(
 WORKER_LOST = TaskError(
     "worker_lost", "The worker running this task stopped, and no attempts are left.", retryable=False
 )
+
+DATABASE_AWAY = TaskError("database_unavailable", "The database could not be reached.", retryable=True)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from jobs.errors import AttemptError, Cancelled, TaskError, Unavailable
+from jobs.errors import AttemptError, Cancelled, TaskError
 from jobs.prompts import Prompts
 from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, Provider
 from jobs.providers.catalog import Catalog
@@ -210,16 +210,8 @@ class Context:
         return self.tools
 
     async def rows(self, statement: str, params: Mapping[str, Any] | None = None) -> list[Row]:
-        """The rows of a named statement; for coroutine handlers.
-
-        Raises:
-            AttemptError: database_unavailable.
-        """
-        try:
-            return await self.on_loop.database.all(statement, params)
-        except Unavailable as error:
-            said = "The database could not be reached."
-            raise AttemptError(TaskError("database_unavailable", said, retryable=True)) from error
+        """The rows of a named statement; for coroutine handlers. `Unavailable` has the attempt tried again."""
+        return await self.on_loop.database.all(statement, params)
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine on the worker's event loop; for handlers in threads."""

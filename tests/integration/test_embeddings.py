@@ -15,12 +15,12 @@ from flask.testing import FlaskClient
 import jobs.embeddings
 from api import services
 from jobs import backup
-from jobs.errors import AttemptError, TaskError, Unavailable
+from jobs.errors import AttemptError, TaskError
 from jobs.handlers import embedding
 from jobs.providers.base import EmbeddingAnswer, EmbeddingRequest
 from jobs.settings import Settings
 from jobs.store import vectors
-from jobs.store.database import AsyncDatabase, Database
+from jobs.store.database import Database
 from jobs.store.migrate import migrate
 from tests.support.model_server import Behaviour, ModelServer
 from tests.support.performing import perform
@@ -131,15 +131,6 @@ class TestStoring:
         answer = client.post("/api/v1/tasks", json={"task_type": "embedding", "input": given})
         assert answer.status_code == 422
         assert list(answer.get_json()["errors"]["json"]["input"]) == [field]
-
-    def test_a_database_that_goes_away_can_come_back(self, embed: Embed, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def away(*_: Any) -> None:
-            raise Unavailable("gone")
-
-        monkeypatch.setattr(AsyncDatabase, "all", away)
-        with pytest.raises(AttemptError) as caught:
-            embed("x")
-        assert (caught.value.error.code, caught.value.error.retryable) == ("database_unavailable", True)
 
 
 class TestSearching:
