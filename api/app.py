@@ -11,6 +11,7 @@ from api import (
     dashboard,
     errors,
     health,
+    live,
     meta,
     requests,
     schedules,
@@ -70,12 +71,13 @@ def create_app(configured: Settings | None = None) -> Flask:
         # flask-smorest answers 500 by itself; the traceback belongs in the log only.
         PROPAGATE_EXCEPTIONS=False,
     )
+    app.wsgi_app = requests.Turns(app.wsgi_app, services.WEB_THREADS)  # type: ignore[method-assign]
     services.install(app, services.build(configured))
     requests.register(app)
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for blueprint in (room.blueprint for room in (tasks, accounts, contents, schedules, daily_life, health)):
+    for blueprint in (room.blueprint for room in (tasks, live, accounts, contents, schedules, daily_life, health)):
         api.register_blueprint(blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)

@@ -5,6 +5,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from api.watching import Hub
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
 from jobs.handlers import registry
@@ -18,7 +19,7 @@ from scheduler.firing import Firer
 from scheduler.schedules import Schedules
 
 WEB_THREADS = 16
-"""Threads in one web process, each of which may use one connection."""
+"""Requests that one web process works on at once, each with a connection to the database of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,12 @@ class Services:
     daily_lives: DailyLives
     schedules: Schedules
     firer: Firer
+    hub: Hub
 
 
 def build(settings: Settings) -> Services:
     """Connect lazily: a web process starts, and says what is wrong, also when the servers are away."""
-    database = Database(settings.database_url, max_size=WEB_THREADS)
+    database = Database(settings.database_url, max_size=WEB_THREADS + 1)  # and one for the hub
     doorbell = Doorbell(connect(settings.redis_url))
     types = registry.load(settings.handler_modules)
     submitter = Submitter(settings, types, database, doorbell)
@@ -55,6 +57,7 @@ def build(settings: Settings) -> Services:
         DailyLives(database, doorbell.connection),
         Schedules(settings, types, database, doorbell),
         Firer(database, submitter, types),
+        Hub(database, doorbell.connection, manager.batch, settings.watchers_max),
     )
 
 

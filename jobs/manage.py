@@ -7,6 +7,7 @@ import structlog
 from jobs import hooks
 from jobs.errors import StateConflict, found
 from jobs.lifecycle import TERMINAL, Status, sources
+from jobs.live import tell_watchers
 from jobs.queues import Doorbell, RedisError
 from jobs.store.database import Database, Row
 from jobs.submit import Submitter
@@ -79,6 +80,7 @@ class Manager:
             rows = session.all("retry_tasks", {**which, "sources": sources(Status.PENDING, TERMINAL)})
             hooks.run(session, rows)
         hooks.tell(rows)
+        tell_watchers(self._doorbell.connection, rows)
         self._submitter.announce(rows)
         return rows
 
@@ -128,6 +130,7 @@ class Manager:
             cancelled = [row for row in touched if row["status"] == Status.CANCELLED]
             hooks.run(session, cancelled)
         hooks.tell(cancelled)
+        tell_watchers(self._doorbell.connection, cancelled)
         try:
             self._doorbell.tell_to_cancel(touched)
         except RedisError as error:
