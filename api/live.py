@@ -61,8 +61,8 @@ class LastEventHeader(Schema):
     )
 
 
-def _streamed(example: str) -> dict[str, Any]:
-    return {"200": {"content": {_STREAM: {"schema": {"type": "string"}, "example": example}}}}
+def _streamed(example: str) -> dict[int, Any]:
+    return {200: {"content": {_STREAM: {"schema": {"type": "string"}, "example": example}}}}
 
 
 @blueprint.get("/tasks/<id:task_id>/events")

@@ -17,7 +17,7 @@ from jobs.lifecycle import TERMINAL, Status
 from jobs.store.database import Row
 
 _PROCESSING: Final = Status.PROCESSING
-_PLACE: Final = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+_PLACE: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 _EVENT: Final = ("id", "at", "from_status", "to_status", "attempt", "worker", "detail")
 
 

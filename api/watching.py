@@ -90,6 +90,7 @@ class Hub:
     def stop(self) -> None:
         """Let all watchers go, soon."""
         self.is_stopping = True
+        self._watched.set()
 
     def _forget(self, topic: Topic) -> None:
         key = (type(topic), topic.number)
@@ -104,6 +105,7 @@ class Hub:
                 self._hang_up()
                 self._watched.wait()
                 self._watched.clear()
+                continue
             try:
                 self._listen()
                 self._read()
@@ -112,6 +114,7 @@ class Hub:
                 time.sleep(_AWAY_SECONDS)
         for topic in list(self._topics.values()):
             topic.close()
+        self._hang_up()
 
     def _listen(self) -> None:
         """Hear what is told within a round."""

@@ -28,8 +28,10 @@ class Crowd:
         self._port = port
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        for position, path in enumerate(paths):
+        self._watchers = [
             asyncio.run_coroutine_threadsafe(self._watch(position, path), self._loop)
+            for position, path in enumerate(paths)
+        ]
 
     async def _watch(self, position: int, path: str) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)

@@ -22,8 +22,8 @@ Kind = Literal["answer", "error", "drop", "hang", "garbage", "cut"]
 class Behaviour:
     """How to treat one call: answer (after `delay` seconds), an error status, or worse.
 
-    pause: seconds before each piece of a stream. drop: the connection is closed without an answer; hang: nothing ever comes; garbage: 200 with what is
-    not JSON; cut: a stream that ends in the middle.
+    pause: seconds before each piece of a stream. drop: the connection is closed without an answer; hang: nothing
+    ever comes; garbage: 200 with what is not JSON; cut: a stream that ends in the middle.
     """
 
     kind: Kind = "answer"
