@@ -9,7 +9,7 @@ from jobs.errors import StateConflict, found
 from jobs.lifecycle import TERMINAL, Status, sources
 from jobs.live import tell_watchers
 from jobs.queues import Doorbell, RedisError
-from jobs.store.database import Database, Row
+from jobs.store.database import Database, Refused, Row
 from jobs.submit import Submitter
 
 log = structlog.get_logger(__name__)
@@ -76,9 +76,12 @@ class Manager:
         return self.batch(batch_id)
 
     def _retry(self, which: dict[str, Any]) -> list[Row]:
-        with self._database.transaction() as session:
-            rows = session.all("retry_tasks", {**which, "sources": sources(Status.PENDING, TERMINAL)})
-            hooks.run(session, rows)
+        try:
+            with self._database.transaction() as session:
+                rows = session.all("retry_tasks", {**which, "sources": sources(Status.PENDING, TERMINAL)})
+                hooks.run(session, rows)
+        except Refused as error:
+            raise StateConflict("Another task that has not finished has the same unique_key.") from error
         hooks.tell(rows)
         tell_watchers(self._doorbell.connection, rows)
         self._submitter.announce(rows)

@@ -7,6 +7,7 @@ be able to keep a worker busy, or reach anything but the results.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import orjson
 from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -44,7 +45,8 @@ def _join(values: Iterable[Any], separator: str = "", attribute: str | None = No
     return separator.join(texts)
 
 
-_environment.filters["join"] = _join
+# Jinja's own `tojson` is for HTML pages.
+_environment.filters |= {"join": _join, "tojson": lambda value: orjson.dumps(value).decode()}
 
 
 def check(text: str) -> None:

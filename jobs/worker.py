@@ -54,6 +54,7 @@ _REDIS_TTL = 20  # seconds without a beat after which RQ's tools no longer show 
 _HAND_BACK_SECONDS = 3.0  # of the grace period, kept for handing back and signing off
 _OVERTIME_SECONDS = 2.0
 _HANG_SECONDS = 30.0
+_GATHER_SECONDS = 0.05  # attempts that began together are late together
 _CANCELLATIONS = 5
 _INTAKE_SECONDS = 2.0  # for an id that is just being taken
 
@@ -162,7 +163,6 @@ class TaskWorker(BaseWorker):
                 self._repeat(self._beat_in_redis, BEAT_SECONDS),
                 self._repeat(self._ledger.flush, _LEDGER_SECONDS),
                 self._repeat(self._live.flush, LIVE_SECONDS),
-                self._repeat(self._note_late, BEAT_SECONDS),
                 self._command_loop(),
                 self._aftermath.run(),
                 self._recorder.run(),
@@ -224,12 +224,14 @@ class TaskWorker(BaseWorker):
 
     def _warn(self, claim: Claim) -> None:
         log.warning("soft limit passed", task_id=claim.id, task_type=claim.task_type, attempt=claim.attempt)
+        if not self._late:
+            self._beside(self._note_late(), "note the soft limit")
         self._late.append(claim.id)
 
     async def _note_late(self) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)
         late, self._late = self._late, []
-        if late:
-            await self._database.all("note_late", {"ids": late, "worker": self.name, "worker_id": self._worker_id})
+        await self._database.all("note_late", {"ids": late, "worker": self.name, "worker_id": self._worker_id})
 
     def _keep_profile(self, claim: Claim, page: str) -> None:
         facts = {"id": claim.id, "attempt": claim.attempt, "page": page}

@@ -9,9 +9,12 @@ local is_new = (fields['until'] or 0) <= now
 fields['until'] = math.max(fields['until'] or 0, now + wait)
 -- Where nothing else was in flight, it was not the number of calls.
 if fields.flight > 0 then
-  if is_new and fields.ceiling then fields.pause = math.min(LONGEST_PAUSE, 2 * (fields.pause or FIRST_PAUSE)) end
-  fields.pause = fields.pause or FIRST_PAUSE
   fields.window = math.min(fields.window or FIRST_WINDOW, fields.flight)
+  if is_new and fields.pause then
+    fields.pause = math.min(LONGEST_PAUSE, 2 * fields.pause)
+  else
+    fields.pause = fields.pause or (fields.window < NARROW and SHORT_PAUSE or FIRST_PAUSE)
+  end
   fields.ceiling = fields.window + 1
   fields.step = fields['until'] + fields.pause
 end

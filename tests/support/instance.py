@@ -85,6 +85,23 @@ class Instance:
         self.http.close()
         return code
 
+    @contextmanager
+    def another_worker(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A second worker, for the block."""
+        with self.log_file.open("ab") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "jobs.worker"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+        try:
+            count = len(self.http.get("/health/workers").json()["workers"])
+            wait_until(
+                lambda: len(self.http.get("/health/workers").json()["workers"]) > min(count, 1), "another worker beats"
+            )
+            yield worker
+        finally:
+            worker.terminate()
+            worker.wait(60)
+
     def log(self) -> str:
         """Everything it printed so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""

@@ -34,7 +34,10 @@ class Behaviour:
 
 
 class ModelServer:
-    """Answers `echo: <last message>`, or `answer` where set; `script` has the next calls' behaviours, then `usual`."""
+    """Answers `echo: <last message>`, or `answer` where set; `script` has the next calls' behaviours, then `usual`.
+
+    With a `capacity`, calls beyond so many at once are refused: 429, `Retry-After: 2`.
+    """
 
     def __init__(self, usual: Behaviour | None = None, padding: int = 0) -> None:
         self.usual = usual or Behaviour()
@@ -45,6 +48,8 @@ class ModelServer:
         self.in_flight = 0
         self.most_in_flight = 0
         self.abandoned = 0
+        self.capacity: int | None = None
+        self.refused = 0
         self._padding = " " + "x" * padding if padding else ""
 
     def application(self) -> web.Application:
@@ -58,6 +63,9 @@ class ModelServer:
         self.calls.append(body)
         self.keys.append(request.headers.get("Authorization"))
         behaviour = self.script.popleft() if self.script else self.usual
+        if self.capacity is not None and self.in_flight >= self.capacity:
+            self.refused += 1
+            behaviour = Behaviour("error", status=429, headers={"Retry-After": "2"})
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:

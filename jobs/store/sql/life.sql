@@ -139,24 +139,24 @@ WITH ended AS (
     SELECT id, status FROM tasks WHERE has_children AND completed_at IS NOT NULL
     ORDER BY completed_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
 ), links AS (
-    SELECT l.parent_id, l.child_id, ended.status
-    FROM ended JOIN task_parents AS l ON l.parent_id = ended.id AND NOT l.done
+    SELECT l.*, ended.status
+    FROM ended, LATERAL (SELECT parent_id, child_id FROM task_parents
+                         WHERE parent_id = ended.id AND NOT done LIMIT %(limit)s) AS l
     LIMIT %(limit)s
 ), marked AS (
     UPDATE task_parents AS l SET done = true FROM links
-    WHERE l.parent_id = links.parent_id AND l.child_id = links.child_id
+    WHERE l.child_id = ANY (ARRAY (SELECT child_id FROM links))
+      AND l.parent_id = links.parent_id AND l.child_id = links.child_id
 ), finished AS (
     UPDATE tasks AS t SET has_children = false FROM ended
-    WHERE t.id = ended.id AND NOT EXISTS (
-        SELECT FROM task_parents AS l WHERE l.parent_id = ended.id AND NOT l.done
-        AND NOT EXISTS (SELECT FROM links WHERE parent_id = l.parent_id AND child_id = l.child_id))
+    WHERE t.id = ended.id AND (SELECT count(*) FROM links) < %(limit)s
     RETURNING t.id
 ), counted AS (
     SELECT child_id, count(*) AS parents, min(parent_id) FILTER (WHERE status <> 'COMPLETED') AS broken
     FROM links GROUP BY child_id
 ), chosen AS (
     SELECT t.id, parents, broken FROM tasks AS t JOIN counted ON child_id = t.id
-    WHERE t.status = 'BLOCKED' ORDER BY t.id FOR UPDATE OF t
+    WHERE t.id = ANY (ARRAY (SELECT child_id FROM counted)) AND t.status = 'BLOCKED' ORDER BY t.id FOR UPDATE OF t
 ), counted_down AS (
     UPDATE tasks AS t
     SET parents_left = parents_left - parents,
