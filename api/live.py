@@ -5,7 +5,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from flask import Response, jsonify, request
 from marshmallow import Schema, fields, validate
@@ -18,6 +18,8 @@ from api.topics import BatchWatcher, Place, TaskWatcher, Topic, Watcher
 from api.watching import TooManyWatchers
 
 blueprint = Blueprint("live", __name__, url_prefix="/api/v1", description="Watch tasks and batches while they move")
+
+T = TypeVar("T", bound=Topic)
 
 _STREAM: Final = "text/event-stream"
 _HEARTBEAT_SECONDS: Final = 15.0
@@ -85,8 +87,9 @@ def task_events(query: dict[str, Any], headers: dict[str, Any], task_id: int) ->
     if not _wants_stream():
         return jsonify(tools.manager.events(task_id, query["after"]))
     tools.manager.get(task_id)
-    place = Place.parse(headers.get("last_event_id", "")) if "last_event_id" in headers else Place(query["after"])
-    return _stream(lambda: tools.hub.task(task_id), lambda topic: TaskWatcher(topic, place))
+    place = Place.parse(headers["last_event_id"]) if "last_event_id" in headers else Place(query["after"])
+    topic = _joined(tools.hub.task, task_id)
+    return _stream(topic, TaskWatcher(topic, place))
 
 
 @blueprint.get("/batches/<id:batch_id>/events")
@@ -101,22 +104,29 @@ def batch_events(batch_id: int) -> Any:
     """A batch as it is, or live."""
     tools = services.get()
     batch = tools.manager.batch(batch_id)
-    return _stream(lambda: tools.hub.batch(batch_id), BatchWatcher) if _wants_stream() else jsonify(batch)
+    if not _wants_stream():
+        return jsonify(batch)
+    topic = _joined(tools.hub.batch, batch_id)
+    return _stream(topic, BatchWatcher(topic))
 
 
 def _wants_stream() -> bool:
     return request.accept_mimetypes.best_match(["application/json", _STREAM]) == _STREAM
 
 
-def _stream(join: Callable[[], Any], watcher_of: Callable[[Any], Watcher]) -> Response:
-    """An answer that begins at once and goes on as the topic does."""
-    hub = services.get().hub
+def _joined(join: Callable[[int], T], number: int) -> T:
+    """What is watched from now on; `_stream` leaves it."""
+    _notice_when_gone(request.environ.get("gunicorn.socket"))
     try:
-        topic = join()
+        return join(number)
     except TooManyWatchers:
         abort(503, message="Too many watch here already.", headers={"Retry-After": _RETRY_SECONDS})
-    _notice_when_gone(request.environ.get("gunicorn.socket"))
-    response = Response(_events(topic, watcher_of(topic)), mimetype=_STREAM)
+
+
+def _stream(topic: Topic, watcher: Watcher) -> Response:
+    """An answer that begins at once and goes on as the topic does."""
+    hub = services.get().hub
+    response = Response(_events(topic, watcher), mimetype=_STREAM)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # or nginx would keep events back
     # Also when it was never begun, as for HEAD.

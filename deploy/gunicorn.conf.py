@@ -1,6 +1,7 @@
 """gunicorn's settings, from ours. Wrong ones end it here, with one message and exit code 2."""
 
 import signal
+import sys
 from pathlib import Path
 
 from gunicorn.glogging import Logger
@@ -26,6 +27,13 @@ class _Logger(Logger):
         logs.configure(_settings, "api")
         self.error_log.setLevel("INFO")
         self.error_log.propagate = True
+
+    def exception(self, msg, *args, **kwargs):
+        """An error with its traceback; that a watcher has vanished is none."""
+        if isinstance(sys.exc_info()[1], TimeoutError):
+            self.info("A client took nothing for too long")
+        else:
+            super().exception(msg, *args, **kwargs)
 
 
 wsgi_app = "api:create_app()"

@@ -248,9 +248,18 @@ class TestText:
         worker = Worker(database, redis_client, task_id := submit(client, stream=True))
         stream = watch(task_id)
         worker.say("almost ")
+        wait_until(lambda: text_of(stream.events), "some text")
+        hubs, reads = services.get().database, list[str]()
+        read = hubs.all
+
+        def counted(name: str, params: Any) -> Any:
+            reads.append(name)
+            return read(name, params)
+
+        monkeypatch.setattr(hubs, "all", counted)
         worker.end()
         worker.ring()
-        wait_until(lambda: text_of(stream.events), "some text")
+        wait_until(lambda: len(reads) > 2, "the hub has seen the end")
         worker.say("whole")
         worker.ring(task_id)
         assert text_of(stream.ended()) == "almost whole"
@@ -292,7 +301,7 @@ def test_nonsense_in_redis_and_a_database_that_is_away_do_not_end_the_watching(
         raise Unavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(services.get().hub._database, "all", away)
+        patch.setattr(services.get().database, "all", away)
         for nonsense in ("{", "[]", '{"type": "text"}', '{"tasks": 5}', "\x00"):
             redis_client.publish(MOVED, nonsense)
             redis_client.publish(live_channel(task_id), nonsense)
