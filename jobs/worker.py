@@ -129,6 +129,7 @@ class TaskWorker(BaseWorker):
                     await self._run_loops()
             finally:
                 self._processes.close()
+                self._aftermath.close()
                 await self._providers.aclose()
                 await self._doorbell.aclose()
 

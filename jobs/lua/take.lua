@@ -3,6 +3,7 @@
 -- room is what it and all less urgent ones may start together; of the queues in `first` so many tasks go before all
 -- others. Returns [seconds until there may be more, or '', then ids in the order to start them]; false while RQ is
 -- suspended.
+local MOST_POOLS = 100
 local doc = cjson.decode(ARGV[1])
 if redis.call('EXISTS', 'rq:suspended') == 1 then return false end
 local now, limits, taken = seconds(), {}, {}
@@ -30,7 +31,8 @@ for pool in pairs(doc.ended) do limit_of(pool) end
 -- The pools of a lane with tasks waiting in a queue, each with its next turn.
 local function waiting(queue, lane)
   local found = {}
-  for _, pool in ipairs(redis.call('SMEMBERS', 'pressroom:pools:' .. queue)) do
+  -- Of very many pools (names of models are the callers' choice) some are looked at, others the next time.
+  for _, pool in ipairs(redis.call('SRANDMEMBER', 'pressroom:pools:' .. queue, MOST_POOLS)) do
     if lane_of(pool) == lane then
       local key = 'pressroom:waiting:' .. queue .. ':' .. pool
       local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
