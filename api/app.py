@@ -5,7 +5,9 @@ from werkzeug.routing import BaseConverter, ValidationError
 
 from api import (
     accounts,
+    alerts,
     auth,
+    callbacks,
     contents,
     daily_life,
     dashboard,
@@ -77,7 +79,9 @@ def create_app(configured: Settings | None = None) -> Flask:
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for blueprint in (room.blueprint for room in (tasks, live, accounts, contents, schedules, daily_life, health)):
+    for blueprint in (
+        room.blueprint for room in (tasks, live, callbacks, accounts, contents, schedules, daily_life, health, alerts)
+    ):
         api.register_blueprint(blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)

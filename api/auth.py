@@ -16,7 +16,8 @@ from jobs.settings import SCOPES, ApiKey, Scope, Settings, is_loopback
 _OPEN_PATHS = frozenset({"/health", "/api/v1/health"})
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # Whoever may submit may change what is below these; all other changes are the administrators'.
-_SUBMITTING = ("/api/v1/tasks", "/api/v1/batches", "/api/v1/daily-life")
+_SUBMITTING = ("/api/v1/tasks", "/api/v1/batches", "/api/v1/callbacks", "/api/v1/daily-life")
+_SECRET_ENDPOINTS = frozenset({"callbacks.callback_secret"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Pressroom", Basic realm="Pressroom"'}
 
 
@@ -68,7 +69,7 @@ def _find(keys: tuple[ApiKey, ...], secret: str) -> ApiKey | None:
 
 
 def _needed() -> Scope:
-    if dashboard.is_here(request.path):
+    if dashboard.is_here(request.path) or request.endpoint in _SECRET_ENDPOINTS:
         return "admin"
     if request.method in _SAFE:
         return "read"

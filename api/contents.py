@@ -9,8 +9,8 @@ from api import services
 from api.bodies import Blueprint
 from api.paging import Paging, page_of, sort_field
 from api.schemas import POSITIVE_ID
-from api.tasks import shown as shown_task
 from jobs.fields import Text
+from jobs.shapes import shown_task
 from jobs.store import listing
 from jobs.store.database import Row
 

@@ -8,9 +8,9 @@ from marshmallow import Schema, fields
 from api import services
 from api.bodies import Blueprint
 from api.schemas import POSITIVE_ID, TaskSchema
-from api.tasks import shown
 from jobs.errors import NotFound
 from jobs.handlers.daily_life import DailyLifeInput
+from jobs.shapes import shown_task
 
 blueprint = Blueprint("daily_life", __name__, url_prefix="/api/v1/daily-life", description="A day's schedule")
 
@@ -52,7 +52,7 @@ def make_day(query: dict[str, Any], body: dict[str, Any]) -> Any:
         given["account_id"] = query["account_id"]
     submitted = services.get().submitter.task({"task_type": "daily_life", "input": given}, request_id=g.request_id)
     location = url_for("tasks.get_task", task_id=submitted.row["id"])
-    return jsonify({**shown(submitted.row), "task_id": submitted.row["id"]}), 202, {"Location": location}
+    return jsonify({**shown_task(submitted.row), "task_id": submitted.row["id"]}), 202, {"Location": location}
 
 
 @blueprint.get("")

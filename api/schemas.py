@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -10,11 +11,12 @@ from marshmallow import Schema, ValidationError, fields, post_load, pre_load, va
 from api import services
 from api.paging import Paging, sort_field
 from jobs import templates
-from jobs.fields import JsonObject, StrictInteger, Text
+from jobs.fields import JsonObject, StrictInteger, Text, storable_text
 from jobs.lifecycle import Status
 from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
 from jobs.store.listing import TASKS
+from jobs.webhooks import guard
 
 MAX_BATCH = 10_000
 MAX_TIMEOUT_SECONDS = 86_400
@@ -98,6 +100,18 @@ class CallbackUrl(fields.Url):
             validate=validate.Length(max=2000),
             metadata={"description": "Gets a signed POST when it has ended."},
         )
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        url: str = super()._deserialize(value, *args, **kwargs)
+        storable_text(url)
+        try:
+            address = guard.literal(urlsplit(url).hostname or "")
+        except ValueError:
+            raise self.make_error("invalid", input=value) from None
+        # What names stand for is looked at when they are called.
+        if address and not guard.is_allowed(address, services.get().settings.callback_allowed_networks):
+            raise ValidationError("Callbacks may not go to this address.")
+        return url
 
 
 class NewTask(Schema):

@@ -6,6 +6,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from api.watching import Hub
+from jobs.callbacks import Callbacks
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
 from jobs.handlers import registry
@@ -37,6 +38,7 @@ class Services:
     schedules: Schedules
     firer: Firer
     hub: Hub
+    callbacks: Callbacks
 
 
 def build(settings: Settings) -> Services:
@@ -58,6 +60,7 @@ def build(settings: Settings) -> Services:
         Schedules(settings, types, database, doorbell),
         Firer(database, submitter, types),
         Hub(database, doorbell.connection, manager.batch, settings.watchers_max),
+        Callbacks(database, settings.callback_secret),
     )
 
 

@@ -15,8 +15,8 @@ from api.schemas import (
     TaskQuery,
     TaskSchema,
 )
+from jobs.shapes import shown_task
 from jobs.store import listing
-from jobs.store.database import Row
 from jobs.submit import Idempotency, Submitted
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them")
@@ -26,17 +26,6 @@ _REPLAYED = {"Idempotent-Replayed": "true"}
 _PROFILE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; sandbox allow-scripts"
 )
-_SHOWN = tuple(TaskSchema().fields)
-
-
-def shown(row: Row) -> dict[str, Any]:
-    """A task's row as the API returns it."""
-    facts = {
-        **row,
-        "cancel_requested": row["status"] == "PROCESSING" and row["cancel_requested_at"],
-    }
-    facts["cancel_requested"] = bool(facts["cancel_requested"])
-    return {name: facts[name] for name in _SHOWN}
 
 
 def _idempotency(headers: dict[str, Any]) -> Idempotency | None:
@@ -63,7 +52,7 @@ def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     submitted = services.get().submitter.task(
         wanted, caller=g.caller, request_id=g.request_id, idempotency=_idempotency(headers)
     )
-    return _created(shown(submitted.row), submitted, url_for("tasks.get_task", task_id=submitted.row["id"]))
+    return _created(shown_task(submitted.row), submitted, url_for("tasks.get_task", task_id=submitted.row["id"]))
 
 
 @blueprint.get("/tasks")
@@ -71,7 +60,7 @@ def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
 @blueprint.response(200, TaskSchema(many=True))
 def list_tasks(query: dict[str, Any]) -> Any:
     """Tasks, newest first, a page at a time. X-Total-Count is exact up to 10,000, then an estimate."""
-    return page_of(listing.TASKS, query, shown)
+    return page_of(listing.TASKS, query, shown_task)
 
 
 @blueprint.get("/tasks/<id:task_id>")
@@ -79,7 +68,7 @@ def list_tasks(query: dict[str, Any]) -> Any:
 @blueprint.alt_response(404, description="There is none")
 def get_task(task_id: int) -> Any:
     """One task."""
-    return jsonify(shown(services.get().manager.get(task_id)))
+    return jsonify(shown_task(services.get().manager.get(task_id)))
 
 
 @blueprint.post("/tasks/<id:task_id>/cancel")
@@ -88,7 +77,7 @@ def get_task(task_id: int) -> Any:
 @blueprint.alt_response(409, description="It has ended already")
 def cancel_task(task_id: int) -> Any:
     """Cancel a task: at once when it waits, within two seconds when it runs."""
-    return jsonify(shown(services.get().manager.cancel(task_id)))
+    return jsonify(shown_task(services.get().manager.cancel(task_id)))
 
 
 @blueprint.post("/tasks/<id:task_id>/retry")
@@ -97,7 +86,7 @@ def cancel_task(task_id: int) -> Any:
 @blueprint.alt_response(409, description="It has neither failed nor been cancelled")
 def retry_task(task_id: int) -> Any:
     """Run a failed or cancelled task again."""
-    return jsonify(shown(services.get().manager.retry(task_id)))
+    return jsonify(shown_task(services.get().manager.retry(task_id)))
 
 
 @blueprint.post("/tasks/batch")

@@ -49,9 +49,10 @@ _COMPLETED = frozenset({Status.COMPLETED})
 HOOKS: tuple[Hook, ...] = (
     Hook("make_contents", _COMPLETED, task_type="content_generation"),
     Hook("keep_daily_lives", _COMPLETED, task_type="daily_life"),
+    Hook("queue_callbacks", TERMINAL, flag="has_callback"),
 )
 
-BATCH_HOOKS: tuple[str, ...] = ()
+BATCH_HOOKS: tuple[str, ...] = ("queue_batch_callbacks",)
 """Statements that run, with their `ids`, in the transaction that closes batches with a callback."""
 
 _listeners: list[tuple[frozenset[Status], Listener]] = []

@@ -9,6 +9,7 @@ from jobs.errors import StateConflict, found
 from jobs.lifecycle import TERMINAL, Status, sources
 from jobs.live import tell_watchers
 from jobs.queues import Doorbell, RedisError
+from jobs.shapes import shown_batch
 from jobs.store.database import Database, Refused, Row
 from jobs.submit import Submitter
 
@@ -98,21 +99,7 @@ class Manager:
             batch = found(session.one("get_batch", {"id": batch_id}), "batch", batch_id)
             states = session.all("batch_counts", {"id": batch_id})
             errors = session.all("batch_errors", {"id": batch_id})
-        ended = [state for state in states if state["status"] in TERMINAL]
-        done = sum(state["count"] for state in ended)
-        finished = done >= batch["total"]
-        return {
-            "id": batch["id"],
-            "status": "CANCELLED" if batch["cancelled_at"] else "COMPLETED" if finished else "PROCESSING",
-            "total": batch["total"],
-            "counts": {state["status"]: state["count"] for state in states},
-            "progress": 100 * done // batch["total"] if batch["total"] else 100,
-            "errors": errors,
-            "created_at": batch["created_at"],
-            "completed_at": max((state["last_end"] for state in ended), default=batch["completed_at"])
-            if finished
-            else None,
-        }
+        return shown_batch(batch, states, errors)
 
     def cancel_batch(self, batch_id: int) -> dict[str, Any]:
         """Cancel what has not ended of a batch.

@@ -17,6 +17,8 @@ from marshmallow import ValidationError, validate
 
 from jobs.errors import SettingsError
 from jobs.priority import QUEUES, QueueName
+from jobs.webhooks.guard import Networks
+from jobs.webhooks.signing import key_of
 
 Scope = Literal["read", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
@@ -24,6 +26,13 @@ SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
 
 _SOCKET_PATH_ROOM = 80
 """Unix socket paths end at some 107 bytes; this leaves room for the servers' own file names."""
+
+
+_SHORT_TARGET = 16
+"""Paths up to this length hold no token; hiding them would hide innocent text."""
+
+AlertFormat = Literal["json", "slack", "wecom", "dingtalk"]
+ALERT_FORMATS: tuple[AlertFormat, ...] = ("json", "slack", "wecom", "dingtalk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,11 @@ class Settings:
     task_retention_days: int
     backup_dir: Path
     backup_keep_days: int
+    callback_secret: str | None = field(repr=False)
+    callback_allowed_networks: Networks
+    alert_webhook_url: str | None = field(repr=False)
+    alert_format: AlertFormat
+    alert_queue_age_seconds: float
 
     @property
     def run_dir(self) -> Path:
@@ -86,8 +100,12 @@ class Settings:
     def secrets(self) -> list[str]:
         """Every value that must never be shown; what redaction looks for."""
         found = [key.secret for key in self.api_keys]
-        found += [self.llm_api_key or ""]
-        for url in (self.database_url, self.redis_url, self.llm_base_url or ""):
+        found += [self.llm_api_key or "", self.callback_secret or ""]
+        if self.alert_webhook_url:
+            # Its token is in the path or the query.
+            target = urlsplit(self.alert_webhook_url)._replace(scheme="", netloc="").geturl()
+            found += [self.alert_webhook_url, target if len(target) > _SHORT_TARGET else ""]
+        for url in (self.database_url, self.redis_url, self.llm_base_url or "", self.alert_webhook_url or ""):
             found.append(urlsplit(url).password or "")
         return [secret for secret in found if secret]
 
@@ -163,6 +181,7 @@ def load() -> Settings:
     env.read_env(".env", recurse=False)
     parsers = {
         "keys": _api_keys, "queues": _queues, "shares": _shares, "level": _log_level, "fallbacks": _fallbacks,
+        "whsec": _callback_secret, "networks": _networks,
     }  # fmt: skip
     for name, parse in parsers.items():
         env.add_parser(name, parse)
@@ -216,6 +235,11 @@ def load() -> Settings:
         "task_retention_days": env.int("TASK_RETENTION_DAYS", 30, validate=validate.Range(1, 36_500)),
         "backup_dir": Path(backup_dir) if backup_dir else data_dir / "backups",
         "backup_keep_days": env.int("BACKUP_KEEP_DAYS", 7, validate=validate.Range(1, 36_500)),
+        "callback_secret": env.whsec("CALLBACK_SECRET", ""),
+        "callback_allowed_networks": env.networks("CALLBACK_ALLOWED_NETWORKS", ""),
+        "alert_webhook_url": env.str("ALERT_WEBHOOK_URL", "", validate=_url("http", "https")) or None,
+        "alert_format": env.str("ALERT_FORMAT", "json", validate=validate.OneOf(ALERT_FORMATS)),
+        "alert_queue_age_seconds": env.float("ALERT_QUEUE_AGE_SECONDS", 300.0, validate=_seconds(1, 86_400 * 7)),
     }
     try:
         env.seal()
@@ -314,6 +338,23 @@ def _fallbacks(value: str) -> dict[str, tuple[str, ...]]:
             raise ValidationError(f"{part!r} is not task_type=model|model...")
         found[name.strip()] = models
     return found
+
+
+def _callback_secret(value: str) -> str | None:
+    if value:
+        try:
+            key_of(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+    return value or None
+
+
+def _networks(value: str) -> Networks:
+    """`10.0.0.0/8,fd00::/8`."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError as error:
+        raise ValidationError(f"Not networks as 10.0.0.0/8, comma-separated: {error}.") from error
 
 
 def _api_keys(value: str) -> tuple[ApiKey, ...]:

@@ -22,10 +22,11 @@ from rq import worker_registration
 from rq.command import parse_payload
 from rq.worker import BaseWorker
 
-from jobs import logs, settings
+from jobs import hooks, logs, settings
 from jobs.aftermath import Aftermath
 from jobs.attempt import Claim, Lanes
 from jobs.beats import BEAT_SECONDS
+from jobs.deliverer import Deliverer
 from jobs.errors import SettingsError, TaskError, Unavailable
 from jobs.flight import Flight
 from jobs.handlers import registry
@@ -111,6 +112,8 @@ class TaskWorker(BaseWorker):
         self._live = Live(self._doorbell.client, self._database)
         self._aftermath = Aftermath(self._settings.database_url, self.connection)
         self._recorder = Recorder(self._database, self.name, self._recorded)
+        self._deliverer = Deliverer(self._settings)
+        hooks.listen()(self._deliverer.notice)
         self._pools = Pools(catalog.rules(self._settings))
         self._threads = Threads()
         self._processes = Processes(self._settings.worker_process_memory_mb)
@@ -167,6 +170,7 @@ class TaskWorker(BaseWorker):
                 self._command_loop(),
                 self._aftermath.run(),
                 self._recorder.run(),
+                self._deliverer.run(),
             )
         ]
         intake = asyncio.create_task(self._intake.run())

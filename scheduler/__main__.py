@@ -21,6 +21,7 @@ from jobs.reconcile import Reconciler
 from jobs.settings import Settings
 from jobs.store.database import Database
 from jobs.submit import Submitter
+from scheduler.alerts.watch import Watch
 from scheduler.clock import Clock
 from scheduler.firing import Firer
 from scheduler.schedules import Schedules, carry
@@ -50,6 +51,7 @@ class Process:
         self._firer = Firer(self._database, Submitter(configured, types, self._database, doorbell), types)
         self._schedules = Schedules(configured, types, self._database, doorbell)
         self._clock = Clock(connection, interval=configured.scheduler_tick_seconds, name=self._name)
+        self._watch = Watch(configured, self._name)
         self._threads = ThreadPoolExecutor(_FIRING_THREADS, thread_name_prefix="firing")
         self._firing: dict[int, Future[None]] = {}
         self._id: int | None = None
@@ -59,6 +61,7 @@ class Process:
         """Until SIGTERM or SIGINT."""
         self._clock.stop_on_signals(self._settings.shutdown_grace_seconds)
         self._database.open()
+        self._watch.start()
         try:
             while not self._clock.stopping:
                 try:
@@ -74,6 +77,7 @@ class Process:
             # A firing is one transaction: what does not end in time is done by the next process.
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._sign_off()
+            self._watch.stop()
             self._database.close()
 
     def _step(self) -> None:

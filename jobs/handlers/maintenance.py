@@ -11,7 +11,13 @@ from jobs.fields import StrictInteger
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
 
-_FORGET = {"tasks": "forget_tasks", "executions": "forget_executions", "batches": "forget_batches"}
+_FORGET = {
+    "tasks": "forget_tasks",
+    "executions": "forget_executions",
+    "batches": "forget_batches",
+    "callbacks": "forget_callbacks",
+    "alerts": "forget_alerts",
+}
 _AT_ONCE = 500  # rows removed in one transaction: locks stay short
 
 
@@ -44,7 +50,7 @@ def database_backup(context: Context) -> dict[str, Any]:
 
 @task_type("cleanup", input_schema=CleanupInput, timeout_seconds=3600, mode="thread")
 def cleanup(context: Context) -> dict[str, Any]:
-    """Remove ended tasks with their events, executions, empty batches and old dumps past their retention."""
+    """Remove what is past its retention: ended tasks, their events, executions, batches, callbacks, alerts, dumps."""
     settings = context.settings
     days = context.input.get("retention_days", settings.task_retention_days)
     removed = {}

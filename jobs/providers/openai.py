@@ -3,10 +3,7 @@
 https://platform.openai.com/docs/api-reference/chat
 """
 
-import email.utils
-import math
 import time
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -17,6 +14,7 @@ import orjson
 from httpx_aiohttp import AiohttpTransport
 
 from jobs.errors import AttemptError, TaskError
+from jobs.http import parse_retry_after, proxy_for
 from jobs.providers.base import ChatAnswer, ChatRequest, OnText
 
 # Seconds. A model may think for as long as its task may take: the read limit is the longest time limit of a task.
@@ -25,7 +23,6 @@ TIMEOUTS: Final = httpx.Timeout(connect=10, read=86_400, write=30, pool=30)
 _LIMITS: Final = httpx.Limits(max_connections=0, keepalive_expiry=30)
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
 _MESSAGE_CHARS: Final = 300
-_MAX_RETRY_AFTER: Final = 86_400.0
 
 
 class OpenAIProvider:
@@ -53,7 +50,7 @@ class OpenAIProvider:
         self._extensions = {"timeout": TIMEOUTS.as_dict()}
         # httpx's own pool rescans all connections on each request, aiohttp's does not; and a request to a
         # transport costs half of one through a client, whose cookies, redirects and hooks nobody needs here.
-        self._transport = transport or AiohttpTransport(limits=_LIMITS, proxy=_proxy_for(self._url))
+        self._transport = transport or AiohttpTransport(limits=_LIMITS, proxy=proxy_for(self._url))
 
     async def chat(self, request: ChatRequest, on_text: OnText | None = None) -> ChatAnswer:
         """Ask for one completion; with `on_text`, as a stream of server-sent events.
@@ -104,29 +101,6 @@ class OpenAIProvider:
     async def aclose(self) -> None:
         """Close its connections."""
         await self._transport.aclose()
-
-
-def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
-    """The proxy that the environment names for this address (HTTPS_PROXY, NO_PROXY...), as usual."""
-    proxy = urllib.request.getproxies().get(url.scheme)
-    return httpx.Proxy(proxy) if proxy and not urllib.request.proxy_bypass(url.host) else None
-
-
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait from a `Retry-After` header (RFC 9110, 10.2.3): a number or an HTTP date.
-
-    Anything else is None; a day is the most that is believed.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now
-        except ValueError:
-            return None
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None
 
 
 def _transport_error(error: Exception, name: str) -> TaskError:

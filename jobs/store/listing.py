@@ -131,6 +131,16 @@ EXECUTIONS: Final = Listing(
     },
     {"id": "id", "scheduled_for": "scheduled_for"},
 )
+CALLBACKS: Final = Listing(
+    "callbacks",
+    {
+        "task_id": "task_id = %(task_id)s",
+        "batch_id": "batch_id = %(batch_id)s",
+        "status": "status = %(status)s",
+    },
+    {"id": "id"},
+)
+ALERTS: Final = Listing("alerts", {"status": "status = %(status)s", "rule": "rule = %(rule)s"}, {"id": "id"})
 
 
 def _where(conditions: list[LiteralString]) -> LiteralString:

@@ -18,8 +18,8 @@ HOMES = {
     "rq_scheduler": ["scheduler/clock.py"],
     "rq_dashboard": ["api/dashboard.py"],
     "redis": ["jobs/queues.py", "jobs/ledger.py", "deploy/embedded.py"],
-    "httpx": ["jobs/providers/"],
-    "aiohttp": ["jobs/providers/"],
+    "httpx": ["jobs/providers/", "jobs/webhooks/", "jobs/http.py"],
+    "aiohttp": ["jobs/providers/", "jobs/webhooks/"],
     "environs": ["jobs/settings.py"],
     "structlog.contextvars": ["api/", "jobs/logs.py"],
 }

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from jobs.errors import AttemptError, TaskError
+from jobs.http import parse_retry_after
 from jobs.providers.base import ChatAnswer, ChatRequest
-from jobs.providers.openai import OpenAIProvider, parse_retry_after
+from jobs.providers.openai import OpenAIProvider
 
 KEY = "sk-secret-0123456789"
 REQUEST = ChatRequest("gpt-test", [{"role": "user", "content": "你好"}], {"temperature": 0.5})

@@ -7,6 +7,7 @@ import pytest
 
 from jobs import settings
 from jobs.errors import SettingsError
+from jobs.logs import redactor
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,12 @@ def test_defaults_need_no_environment() -> None:
         ("TASK_DEFAULT_TIMEOUT", "0"),
         ("TASK_MAX_RETRIES", "-1"),
         ("PROMPT_MAX_CHARS", "0"),
+        ("CALLBACK_SECRET", "verysecretvalue0123456789"),
+        ("CALLBACK_ALLOWED_NETWORKS", "10.0.0.0/8,localhost"),
+        ("CALLBACK_ALLOWED_NETWORKS", "10.0.0.1/8"),
+        ("ALERT_WEBHOOK_URL", "example.com/hook"),
+        ("ALERT_FORMAT", "email"),
+        ("ALERT_QUEUE_AGE_SECONDS", "0"),
         ("LOG_LEVEL", "LOUD"),
         ("LOG_FORMAT", "xml"),
         ("API_KEYS", "justaname"),
@@ -81,11 +88,28 @@ def test_secrets_are_neither_in_messages_nor_in_the_repr(monkeypatch: pytest.Mon
     monkeypatch.setenv("API_KEYS", "console:verysecretvalue0123:admin")
     monkeypatch.setenv("LLM_API_KEY", "sk-verysecretvalue")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:verysecretvalue@h/d")
+    monkeypatch.setenv("CALLBACK_SECRET", "whsec_verysecretvalueverysecretvalueve")
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", "https://hooks.example/send?key=verysecretvalue")
     assert "verysecret" not in repr(settings.load())
+    monkeypatch.setenv("CALLBACK_SECRET", "verysecretvalue")
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert "verysecret" not in str(caught.value)
     monkeypatch.setenv("API_KEYS", "verysecretvalue")
     with pytest.raises(SettingsError) as caught:
         settings.load()
     assert "verysecret" not in str(caught.value)
+
+
+def test_the_token_of_the_alert_webhook_is_hidden_in_whatever_part_of_it_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", "https://hooks.example/services/T0/B0/token")
+    redact = redactor(settings.load().secrets())
+    for part in ("https://hooks.example/services/T0/B0/token", "/services/T0/B0/token"):
+        assert "token" not in redact(None, "", {"event": f"POST {part} failed"})["event"]
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", "http://127.0.0.1:9/")
+    assert redactor(settings.load().secrets())(None, "", {"event": "GET /tasks"})["event"] == "GET /tasks"
 
 
 def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 -- name: give_up_workers
-UPDATE workers SET stopped_at = now(), running = 0 WHERE id = ANY (%(ids)s) AND stopped_at IS NULL
+UPDATE workers SET stopped_at = now(), running = 0, is_lost = true WHERE id = ANY (%(ids)s) AND stopped_at IS NULL
 RETURNING kind, name
 
 -- name: recover_lost

@@ -24,6 +24,22 @@ DELETE FROM batches WHERE id IN (
     ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING id
 
+-- name: forget_callbacks
+WITH old AS (
+    SELECT id FROM callbacks
+    WHERE status <> 'PENDING' AND created_at < now() - %(days)s * interval '1 day'
+    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), attempts AS (
+    DELETE FROM callback_attempts USING old WHERE callback_id = old.id
+)
+DELETE FROM callbacks USING old WHERE callbacks.id = old.id RETURNING callbacks.id
+
+-- name: forget_alerts
+DELETE FROM alerts WHERE id IN (
+    SELECT id FROM alerts WHERE status <> 'OPEN' AND opened_at < now() - %(days)s * interval '1 day'
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id
+
 -- name: cost_statistics
 SELECT model, task_type, account_id, count(*) AS tasks,
        coalesce(sum((usage ->> 'prompt_tokens')::numeric), 0)::bigint AS prompt_tokens,

@@ -1,0 +1,1 @@
+"""What Pressroom sends to others over HTTP: callbacks to callers, alerts to operators."""
