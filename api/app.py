@@ -14,6 +14,7 @@ from api import (
     embeddings,
     errors,
     health,
+    live,
     memories,
     meta,
     requests,
@@ -35,7 +36,7 @@ _CONTENT_SECURITY_POLICY = (
     "form-action 'self'; base-uri 'none'; object-src 'none'"
 )
 _ROOMS = (
-    tasks, task_types, callbacks, accounts, contents, schedules, daily_life, memories, embeddings, health, alerts,
+    tasks, live, task_types, callbacks, accounts, contents, schedules, daily_life, memories, embeddings, health, alerts,
 )  # fmt: skip
 # rq-dashboard's pages carry their scripts inline.
 _DASHBOARD_POLICY = _CONTENT_SECURITY_POLICY + "; script-src 'self' 'unsafe-inline' 'unsafe-eval'"
@@ -78,6 +79,7 @@ def create_app(configured: Settings | None = None) -> Flask:
         # flask-smorest answers 500 by itself; the traceback belongs in the log only.
         PROPAGATE_EXCEPTIONS=False,
     )
+    app.wsgi_app = requests.Turns(app.wsgi_app, services.WEB_THREADS)  # type: ignore[method-assign]
     services.install(app, services.build(configured))
     requests.register(app)
     auth.register(app, configured)

@@ -5,6 +5,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from api.watching import Hub
 from jobs.callbacks import Callbacks
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
@@ -20,7 +21,7 @@ from scheduler.firing import Firer
 from scheduler.schedules import Schedules
 
 WEB_THREADS = 16
-"""Threads in one web process, each of which may use one connection."""
+"""Requests that one web process works on at once, each with a connection to the database of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,13 @@ class Services:
     embeddings: Embeddings
     schedules: Schedules
     firer: Firer
+    hub: Hub
     callbacks: Callbacks
 
 
 def build(settings: Settings) -> Services:
     """Connect lazily: a web process starts, and says what is wrong, also when the servers are away."""
-    database = Database(settings.database_url, max_size=WEB_THREADS)
+    database = Database(settings.database_url, max_size=WEB_THREADS + 1)  # and one for the hub
     doorbell = Doorbell(connect(settings.redis_url))
     types = registry.load(settings.handler_modules)
     submitter = Submitter(settings, types, database, doorbell)
@@ -60,6 +62,7 @@ def build(settings: Settings) -> Services:
         Embeddings(settings, database),
         Schedules(settings, types, database, doorbell),
         Firer(database, submitter, types),
+        Hub(database, doorbell.connection, manager.batch, settings.watchers_max),
         Callbacks(database, settings.callback_secret),
     )
 

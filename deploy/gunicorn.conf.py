@@ -1,5 +1,7 @@
 """gunicorn's settings, from ours. Wrong ones end it here, with one message and exit code 2."""
 
+import signal
+import sys
 from pathlib import Path
 
 from gunicorn.glogging import Logger
@@ -28,12 +30,21 @@ class _Logger(Logger):
         self.error_log.setLevel("INFO")
         self.error_log.propagate = True
 
+    def exception(self, msg, *args, **kwargs):
+        """An error with its traceback; that a watcher has vanished is none."""
+        if isinstance(sys.exc_info()[1], TimeoutError):
+            self.info("A client took nothing for too long")
+        else:
+            super().exception(msg, *args, **kwargs)
+
 
 wsgi_app = "api:create_app()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "gthread"
-threads = WEB_THREADS
+# A watcher keeps a thread, but not one of those that other requests need (api.requests.Turns).
+threads = WEB_THREADS + _settings.watchers_max
+worker_connections = threads + 1000
 graceful_timeout = int(_settings.shutdown_grace_seconds)
 timeout = 60
 keepalive = 30
@@ -44,3 +55,18 @@ worker_tmp_dir = str(_memory) if _memory.is_dir() else None
 # Our own request lines say more.
 accesslog = None
 logger_class = _Logger
+
+
+def post_worker_init(worker):
+    """Have watchers go as soon as the process is asked to end: they would stay for the whole grace period."""
+    hub = worker.wsgi.extensions["pressroom"].hub
+
+    def before(handler):
+        def stop(number, frame):
+            hub.stop()
+            handler(number, frame)
+
+        return stop
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, before(signal.getsignal(number)))

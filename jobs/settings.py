@@ -56,6 +56,7 @@ class Settings:
     host: str
     port: int
     web_concurrency: int
+    watchers_max: int
     app_env: Literal["development", "production"]
     api_keys: tuple[ApiKey, ...]
     llm_base_url: str | None = field(repr=False)
@@ -205,6 +206,7 @@ def load() -> Settings:
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 8000, validate=validate.Range(1, 65535)),
         "web_concurrency": env.int("WEB_CONCURRENCY", 2, validate=validate.Range(1, 64)),
+        "watchers_max": env.int("WATCHERS_MAX", 250, validate=validate.Range(1, 5000)),
         "app_env": app_env,
         "api_keys": env.keys("API_KEYS", ""),
         "llm_base_url": env.str("LLM_BASE_URL", "", validate=_url("http", "https")) or None,

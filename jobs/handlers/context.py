@@ -175,7 +175,7 @@ class Context:
 
     def stream(self, text: str) -> None:
         """Show a piece of text to whoever watches, when the task was submitted with `stream`."""
-        if self.facts.stream:
+        if self.facts.stream and not self.is_cancelled:
             self.line.text(self.task_id, self.facts.fence, text)
 
     @cached_property
