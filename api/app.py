@@ -17,9 +17,11 @@ from api import (
     live,
     memories,
     meta,
+    metrics,
     requests,
     schedules,
     services,
+    stats,
     task_types,
     tasks,
 )
@@ -36,7 +38,8 @@ _CONTENT_SECURITY_POLICY = (
     "form-action 'self'; base-uri 'none'; object-src 'none'"
 )
 _ROOMS = (
-    tasks, live, task_types, callbacks, accounts, contents, schedules, daily_life, memories, embeddings, health, alerts,
+    tasks, live, task_types, callbacks, accounts, contents, schedules, daily_life, memories, embeddings, stats, health,
+    alerts, metrics,
 )  # fmt: skip
 # rq-dashboard's pages carry their scripts inline.
 _DASHBOARD_POLICY = _CONTENT_SECURITY_POLICY + "; script-src 'self' 'unsafe-inline' 'unsafe-eval'"
@@ -82,6 +85,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     app.wsgi_app = requests.Turns(app.wsgi_app, services.WEB_THREADS)  # type: ignore[method-assign]
     services.install(app, services.build(configured))
     requests.register(app)
+    metrics.register(app)
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)

@@ -13,6 +13,8 @@ from jobs.embeddings import Embeddings
 from jobs.handlers import registry
 from jobs.handlers.registry import TaskType
 from jobs.manage import Manager
+from jobs.prices import Prices
+from jobs.providers import catalog
 from jobs.queues import Doorbell, connect
 from jobs.settings import Settings
 from jobs.store.database import Database
@@ -41,6 +43,7 @@ class Services:
     firer: Firer
     hub: Hub
     callbacks: Callbacks
+    prices: Prices
 
 
 def build(settings: Settings) -> Services:
@@ -64,6 +67,7 @@ def build(settings: Settings) -> Services:
         Firer(database, submitter, types),
         Hub(database, doorbell.connection, manager.batch, settings.watchers_max),
         Callbacks(database, settings.callback_secret),
+        catalog.prices(settings),
     )
 
 

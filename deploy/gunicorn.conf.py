@@ -1,24 +1,30 @@
 """gunicorn's settings, from ours. Wrong ones end it here, with one message and exit code 2."""
 
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 from gunicorn.glogging import Logger
 
-from api.services import WEB_THREADS
 from jobs import logs, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
 from jobs.providers import catalog
 
 _settings = settings.load_or_exit()
+_metrics = settings.share_metrics()
 try:
     settings.check_exposure(_settings)
     registry.load(_settings.handler_modules)
     _keys = catalog.keys(_settings)
 except SettingsError as error:
+    shutil.rmtree(_metrics)
     settings.fail(error)
+
+# Only now: prometheus_client looks for the directory when it is imported.
+from api.metrics import forget_process  # noqa: E402
+from api.services import WEB_THREADS  # noqa: E402
 
 
 class _Logger(Logger):
@@ -70,3 +76,13 @@ def post_worker_init(worker):
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, before(signal.getsignal(number)))
+
+
+def child_exit(server, worker):
+    """A web process has ended."""
+    forget_process(worker.pid)
+
+
+def on_exit(server):
+    """The timings end with the server."""
+    shutil.rmtree(_metrics, ignore_errors=True)

@@ -51,6 +51,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("keep_daily_lives", _COMPLETED, task_type="daily_life"),
     Hook("queue_callbacks", TERMINAL, flag="has_callback"),
     Hook("keep_memories", _COMPLETED, task_type="memory_consolidation"),
+    Hook("count_ended", TERMINAL),
 )
 
 BATCH_HOOKS: tuple[str, ...] = ("queue_batch_callbacks",)

@@ -78,13 +78,11 @@ class Recorder:
         let_go: list[Values] = [
             (task_id, fence, Status.PENDING.value, None, None, None, None, True, None) for task_id, fence in runs
         ]
-        return await self._database.all("record_outcomes", _parameters(self._worker, let_go))
+        return await self._store(let_go)
 
     async def _record(self, batch: list[Outcome]) -> None:
         try:
-            async with self._database.transaction() as session:
-                rows = await session.all("record_outcomes", _parameters(self._worker, list(map(_values, batch))))
-                await hooks.run_async(session, rows)
+            rows = await self._store(list(map(_values, batch)))
         except (*Refused, orjson.JSONEncodeError) as error:
             # A result that PostgreSQL cannot hold must not keep the others from being recorded.
             if len(batch) > 1:
@@ -95,6 +93,12 @@ class Recorder:
             await self._record([_unstorable(batch[0])])
             return
         self._on_recorded(rows)
+
+    async def _store(self, outcomes: Sequence[Values]) -> list[Row]:
+        async with self._database.transaction() as session:
+            rows = await session.all("record_outcomes", _parameters(self._worker, outcomes))
+            await hooks.run_async(session, rows)
+            return rows
 
 
 def _unstorable(outcome: Outcome) -> Outcome:

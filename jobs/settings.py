@@ -24,6 +24,8 @@ Scope = Literal["read", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
 """What a key may do, smallest first; each includes the ones before it."""
 
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
 _SOCKET_PATH_ROOM = 80
 """Unix socket paths end at some 107 bytes; this leaves room for the servers' own file names."""
 
@@ -143,6 +145,25 @@ def use_utc() -> None:
 def child_environment(**changes: str) -> dict[str, str]:
     """This process's environment with `changes`, for the processes it starts."""
     return {**os.environ, **changes}
+
+
+def share_metrics() -> Path:
+    """Have this process and those it forks keep their HTTP timings in one directory, so that each can add them up.
+
+    Makes the directory, once in a process. To be called before prometheus_client is imported, which looks for it then.
+    """
+    prefix = f"pressroom-metrics-{os.getpid()}-"
+    directory = shared_metrics()
+    if directory is None or not directory.name.startswith(prefix):
+        directory = Path(tempfile.mkdtemp(prefix=prefix))
+        os.environ[_METRICS_VARIABLE] = str(directory)
+    return directory
+
+
+def shared_metrics() -> Path | None:
+    """That directory; None in a process that keeps its timings to itself."""
+    directory = os.environ.get(_METRICS_VARIABLE)
+    return Path(directory) if directory else None
 
 
 def is_loopback(host: str) -> bool:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import structlog
 
-from jobs import logs, settings
+from jobs import logs, settings, statistics
 from jobs.beats import BEAT_SECONDS
 from jobs.errors import SettingsError, Unavailable
 from jobs.handlers import registry
@@ -85,6 +85,7 @@ class Process:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SECONDS
             self._beat()
+            statistics.fold(self._database)
             self._reconciler.watch_workers()
         try:
             acting = self._clock.acquire_lock()

@@ -10,6 +10,7 @@ from jobs.errors import AttemptError, TaskError
 from jobs.fields import StrictInteger
 from jobs.handlers.context import Context
 from jobs.handlers.registry import own_retention, task_type
+from jobs.statistics import KEEP_DAYS
 
 _FORGET = {
     "executions": "forget_executions",
@@ -52,7 +53,7 @@ def database_backup(context: Context) -> dict[str, Any]:
 
 @task_type("cleanup", input_schema=CleanupInput, timeout_seconds=3600, mode="thread")
 def cleanup(context: Context) -> dict[str, Any]:
-    """Remove what is past its retention: ended tasks, their events, executions, batches, callbacks, alerts, dumps."""
+    """Remove what is past its retention: ended tasks with their events, executions... numbers, and old dumps."""
     settings = context.settings
     days = context.input.get("retention_days", settings.task_retention_days)
     own = own_retention()
@@ -64,6 +65,7 @@ def cleanup(context: Context) -> dict[str, Any]:
         while rows := context.database.all(statement, {"days": days, "limit": _AT_ONCE}):
             removed[kind] += len(rows)
             context.check()
+    context.database.all("forget_statistics", {"days": KEEP_DAYS})
     files = backup.remove_old(settings.backup_dir, settings.backup_keep_days)
     return {"retention_days": days, "removed": {**removed, "files": len(files)}}
 

@@ -1,41 +1,45 @@
-"""`cost_statistics` and `monitoring_report`: aggregates over a period, as the result of a task."""
+"""`cost_statistics` and `monitoring_report`: numbers about a period, as the result of a task."""
 
 from typing import Any
 
 from marshmallow import Schema, validate
 
+from jobs import statistics
 from jobs.fields import StrictInteger
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
+from jobs.providers import catalog
 
 
 class PeriodInput(Schema):
-    """The hours up to now to look at."""
+    """How far to look back: to the beginning of the clock hour, or for costs of the day, that was so long ago."""
 
     hours = StrictInteger(load_default=24, validate=validate.Range(1, 24 * 366))
 
 
-def _hours(context: Context) -> dict[str, int]:
-    return {"hours": context.input.get("hours", 24)}
-
-
 @task_type("cost_statistics", input_schema=PeriodInput, mode="thread")
 def cost_statistics(context: Context) -> dict[str, Any]:
-    """Tokens by model, task type and account."""
-    period = _hours(context)
-    rows = context.database.all("cost_statistics", period)
-    totals = {
-        name: sum(row[name] for row in rows) for name in ("tasks", "prompt_tokens", "completion_tokens", "total_tokens")
-    }
-    return {**period, "rows": rows, "totals": totals}
+    """Tokens and money by model, account, task type and day, as `/api/v1/stats/costs` shows them."""
+    return {"hours": _hours(context), **_costs(context)}
 
 
 @task_type("monitoring_report", input_schema=PeriodInput, mode="thread")
 def monitoring_report(context: Context) -> dict[str, Any]:
-    """Tasks by type with their outcomes and times, and the error codes."""
-    period = _hours(context)
+    """How tasks ended, in all and by type, as `/api/v1/stats/tasks` shows it; tokens and money; what goes on now."""
+    hours, database = _hours(context), context.database
     return {
-        **period,
-        "task_types": context.database.all("monitoring_report", period),
-        "errors": context.database.all("error_codes", period),
+        "hours": hours,
+        **statistics.task_figures(database, hours),
+        "task_types": statistics.figures_by_type(database, hours),
+        "costs": _costs(context),
+        "now": statistics.realtime(database),
     }
+
+
+def _hours(context: Context) -> int:
+    return int(context.input.get("hours", 24))
+
+
+def _costs(context: Context) -> dict[str, Any]:
+    since = statistics.day_of_hours_ago(_hours(context))
+    return statistics.costs(context.database, catalog.prices(context.settings), since)

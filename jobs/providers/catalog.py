@@ -3,12 +3,13 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from jobs.errors import AttemptError, SettingsError, TaskError
 from jobs.pools import pool_of
+from jobs.prices import Price, Prices
 from jobs.providers.base import Provider
 from jobs.providers.offline import OfflineProvider
 from jobs.providers.openai import OpenAIProvider
@@ -32,6 +33,23 @@ class _Endpoint(Schema):
             raise ValidationError("give api_key or api_key_env, not both", "api_key")
         if "api_key_env" in data and not provider_secret(data["api_key_env"]):
             raise ValidationError("that environment variable is not set", "api_key_env")
+
+
+class _Price(Schema):
+    input = fields.Float(required=True, validate=validate.Range(0))
+    output = fields.Float(required=True, validate=validate.Range(0))
+
+
+class _PriceList(Schema):
+    currency = fields.String(validate=validate.Regexp(r"[A-Z]{3}\Z", error="Not the three letters of a currency."))
+    prices = fields.Dict(fields.String(validate=validate.Length(1)), fields.Nested(_Price))
+
+
+class File(NamedTuple):
+    """What a PROVIDERS_FILE says: endpoints by name, and prices."""
+
+    endpoints: dict[str, dict[str, Any]]
+    prices: Prices
 
 
 class Catalog:
@@ -65,7 +83,7 @@ def build(settings: Settings) -> Catalog:
         SettingsError: PROVIDERS_FILE is not as it should be.
     """
     by_model: dict[str, Provider] = {}
-    for name, endpoint in (read_file(settings.providers_file) if settings.providers_file else {}).items():
+    for name, endpoint in _file(settings).endpoints.items():
         provider = OpenAIProvider(name, endpoint["base_url"], _key_of(endpoint))
         by_model |= dict.fromkeys(endpoint["models"], provider)
     default: Provider | None = None
@@ -78,27 +96,34 @@ def build(settings: Settings) -> Catalog:
 
 def keys(settings: Settings) -> list[str]:
     """The keys in PROVIDERS_FILE, for redaction; raises like `build`."""
-    endpoints = read_file(settings.providers_file) if settings.providers_file else {}
-    return [key for endpoint in endpoints.values() if (key := _key_of(endpoint))]
+    return [key for endpoint in _file(settings).endpoints.values() if (key := _key_of(endpoint))]
 
 
 def rules(settings: Settings) -> dict[str, dict[str, int]]:
     """The limits in PROVIDERS_FILE, by the pool of each model that has any; raises like `build`."""
-    endpoints = read_file(settings.providers_file) if settings.providers_file else {}
     return {
         pool_of("coroutine", model): limits
-        for endpoint in endpoints.values()
+        for endpoint in _file(settings).endpoints.values()
         if (limits := {name: endpoint[name] for name in _LIMITS if name in endpoint})
         for model in endpoint["models"]
     }
+
+
+def prices(settings: Settings) -> Prices:
+    """The prices in PROVIDERS_FILE; raises like `build`."""
+    return _file(settings).prices
+
+
+def _file(settings: Settings) -> File:
+    return read_file(settings.providers_file) if settings.providers_file else File({}, Prices())
 
 
 def _key_of(endpoint: Mapping[str, Any]) -> str | None:
     return endpoint.get("api_key") or provider_secret(endpoint.get("api_key_env", ""))
 
 
-def read_file(path: Path) -> dict[str, dict[str, Any]]:
-    """The endpoints in a PROVIDERS_FILE, by name: tables `[providers.NAME]`.
+def read_file(path: Path) -> File:
+    """A PROVIDERS_FILE: tables `[providers.NAME]` and `[prices.MODEL]`, and a `currency`.
 
     Raises:
         SettingsError: every problem found, under PROVIDERS_FILE.
@@ -108,7 +133,9 @@ def read_file(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise SettingsError({"PROVIDERS_FILE": f"{path}: {error}"}) from None
     tables = document.pop("providers", {})
+    given: dict[str, Any] = {name: document.pop(name) for name in ("currency", "prices") if name in document}
     problems = [f"unknown key {key!r}" for key in document]
+    problems += [f"{name}: {said}" for name, said in _PriceList().validate(given).items()]
     found: dict[str, dict[str, Any]] = {}
     owner: dict[str, str] = {}
     for name, table in tables.items() if isinstance(tables, dict) else ():
@@ -122,8 +149,9 @@ def read_file(path: Path) -> dict[str, dict[str, Any]]:
             for model in found[name]["models"]
             if owner.setdefault(model, name) != name
         ]
-    if not found and not problems:
-        problems.append("has no [providers.NAME] table")
+    if not found and not given and not problems:
+        problems.append("has no [providers.NAME] table and no [prices.MODEL] table")
     if problems:
         raise SettingsError({"PROVIDERS_FILE": f"{path}: {'; '.join(problems)}"})
-    return found
+    listed = {model: Price(**price) for model, price in given.get("prices", {}).items()}
+    return File(found, Prices(given.get("currency", "USD"), listed))

@@ -83,5 +83,5 @@ def _of_type(name: str, schema: type[Schema], description: str) -> None:
 
 _of_type("database_backup", BackupInput, "Dumps the database and removes old dumps.")
 _of_type("cleanup", CleanupInput, "Removes what is past its retention.")
-_of_type("cost_statistics", PeriodInput, "Adds up tokens by model, task type and account.")
-_of_type("monitoring_report", PeriodInput, "Counts tasks, outcomes, times and errors.")
+_of_type("cost_statistics", PeriodInput, "Adds up tokens and money by model, account, task type and day.")
+_of_type("monitoring_report", PeriodInput, "Counts tasks, outcomes, times, errors and money.")

@@ -183,7 +183,7 @@ class TestDocumentation:
         routes = {
             rule.rule.replace("<id:", "{").replace("<", "{").replace(">", "}")
             for rule in app.url_map.iter_rules()
-            if rule.rule.startswith(("/api", "/health"))
+            if rule.rule.startswith(("/api", "/health", "/metrics"))
         }
         assert routes == set(document["paths"])
 

@@ -30,6 +30,7 @@ def record(
     *outcomes: tuple[int, int, str],
     result: dict[str, Any] | None = None,
     error: TaskError = _ERROR,
+    usage: dict[str, Any] | None = None,
     free: bool = False,
 ) -> list[Row]:
     """Record (id, fence, status), with the hooks in the same transaction; what was recorded.
@@ -46,7 +47,7 @@ def record(
         "statuses": statuses,
         "results": [json.dumps(result or {"fence": f}) if s == "COMPLETED" else None for _, f, s in outcomes],
         "errors": [failed if status in ("RETRYING", "FAILED") else None for status in statuses],
-        "usages": [None] * len(ids),
+        "usages": [json.dumps(usage) if usage else None] * len(ids),
         "delays": [600 if status == "RETRYING" else None for status in statuses],
         "frees": [free or status == "PENDING" for status in statuses],
         "measures": [None] * len(ids),
@@ -63,9 +64,10 @@ def finish(
     status: str = "COMPLETED",
     result: dict[str, Any] | None = None,
     error: TaskError = _ERROR,
+    usage: dict[str, Any] | None = None,
 ) -> list[Row]:
     """Claim tasks and record that they ended so; what was recorded."""
     claims = claim(database, register(database), ids)
     assert len(claims) == len(ids), "not all of them waited"
     ended = [(row["id"], row["fence"], status) for row in claims]
-    return record(database, *ended, result=result, error=error)
+    return record(database, *ended, result=result, error=error, usage=usage)

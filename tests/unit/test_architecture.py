@@ -20,6 +20,7 @@ HOMES = {
     "redis": ["jobs/queues.py", "jobs/ledger.py", "deploy/embedded.py"],
     "httpx": ["jobs/providers/", "jobs/webhooks/", "jobs/http.py"],
     "aiohttp": ["jobs/providers/", "jobs/webhooks/"],
+    "prometheus_client": ["api/metrics.py", "api/collector.py"],
     "environs": ["jobs/settings.py"],
     "structlog.contextvars": ["api/", "jobs/logs.py"],
 }

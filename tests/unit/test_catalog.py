@@ -62,6 +62,21 @@ def test_a_key_may_stand_in_the_dotenv_file(monkeypatch: pytest.MonkeyPatch, tmp
     assert catalog.keys(settings.load()) == ["sk-2"]
 
 
+def test_prices_stand_in_the_same_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    build(monkeypatch, tmp_path, 'currency = "CNY"\n[prices."deepseek-chat"]\ninput = 2\noutput = 3.5\n' + GOOD)
+    prices = catalog.prices(settings.load())
+    assert prices.currency == "CNY"
+    assert prices.money("deepseek-chat", 1_000_000, 2_000_000) == 9.0
+    assert prices.money("llama3", 1, 1) is None
+
+
+def test_prices_need_no_endpoints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = build(monkeypatch, tmp_path, '[prices."local"]\ninput = 0\noutput = 0\n')
+    assert known.provider_for("local").name == "offline"
+    prices = catalog.prices(settings.load())
+    assert (prices.currency, prices.money("local", 5, 5)) == ("USD", 0.0)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -77,6 +92,11 @@ def test_a_key_may_stand_in_the_dotenv_file(monkeypatch: pytest.MonkeyPatch, tmp
             "both a and b",
         ),
         ("[endpoints.a]\n", "endpoints"),
+        ('[prices."m"]\ninput = 1', "output"),
+        ('[prices."m"]\ninput = -1\noutput = 1', "input"),
+        ('[prices."m"]\ninput = 1\noutput = 1\ncached = 1', "cached"),
+        ("prices = 3", "prices"),
+        ('currency = "euro"\n', "currency"),
     ],
 )
 def test_a_wrong_file_is_explained(text: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

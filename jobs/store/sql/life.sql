@@ -14,7 +14,7 @@ WITH chosen AS (
     UPDATE tasks AS t
     SET status = 'PROCESSING', attempt = attempt + 1, fence = fence + 1, worker_id = %(worker_id)s, progress = 0,
         progress_message = NULL, due_at = NULL, started_at = now(), updated_at = now(),
-        waited_seconds = greatest(0, extract(epoch FROM now() - ready_at))
+        waited_seconds = greatest(0, extract(epoch FROM now() - ready_at)), run_seconds = NULL
     FROM chosen WHERE t.id = chosen.id
     RETURNING t.id, t.status, t.task_type, t.prompt, t.model, t.input, t.metadata, t.queue, t.pool, t.owner, t.attempt, t.fence,
               t.max_retries, t.timeout_seconds, t.retry, t.request_id, t.account_id, t.batch_id, t.depends_on,
@@ -119,7 +119,8 @@ WITH chosen AS (
         attempt = 0, progress = 0, progress_message = NULL, result = NULL, error = NULL, usage = NULL,
         due_at = CASE WHEN run_at > now() THEN run_at END, ready_at = greatest(run_at, now()), limited_since = NULL,
         announced_at = CASE WHEN l.left_over > 0 OR run_at > now() THEN NULL ELSE now() END,
-        cancel_requested_at = NULL, started_at = NULL, completed_at = NULL, updated_at = now()
+        cancel_requested_at = NULL, started_at = NULL, completed_at = NULL, waited_seconds = NULL, run_seconds = NULL,
+        updated_at = now()
     FROM chosen, LATERAL (SELECT count(*) AS left_over FROM links WHERE child_id = chosen.id) AS l
     WHERE t.id = chosen.id
     RETURNING t.*, chosen.status AS from_status
