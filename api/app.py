@@ -11,14 +11,18 @@ from api import (
     contents,
     daily_life,
     dashboard,
+    embeddings,
     errors,
     health,
+    live,
+    memories,
     meta,
     metrics,
     requests,
     schedules,
     services,
     stats,
+    task_types,
     tasks,
 )
 from api.bodies import OrjsonProvider
@@ -33,6 +37,10 @@ _CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
     "form-action 'self'; base-uri 'none'; object-src 'none'"
 )
+_ROOMS = (
+    tasks, live, task_types, callbacks, accounts, contents, schedules, daily_life, memories, embeddings, stats, health,
+    alerts, metrics,
+)  # fmt: skip
 # rq-dashboard's pages carry their scripts inline.
 _DASHBOARD_POLICY = _CONTENT_SECURITY_POLICY + "; script-src 'self' 'unsafe-inline' 'unsafe-eval'"
 
@@ -74,13 +82,14 @@ def create_app(configured: Settings | None = None) -> Flask:
         # flask-smorest answers 500 by itself; the traceback belongs in the log only.
         PROPAGATE_EXCEPTIONS=False,
     )
+    app.wsgi_app = requests.Turns(app.wsgi_app, services.WEB_THREADS)  # type: ignore[method-assign]
     services.install(app, services.build(configured))
     requests.register(app)
     metrics.register(app)
     auth.register(app, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
-    for room in (tasks, callbacks, accounts, contents, schedules, daily_life, stats, health, alerts, metrics):
+    for room in _ROOMS:
         api.register_blueprint(room.blueprint)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)

@@ -16,7 +16,7 @@ from jobs.settings import SCOPES, ApiKey, Scope, Settings, is_loopback
 _OPEN_PATHS = frozenset({"/health", "/api/v1/health"})
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # Whoever may submit may change what is below these; all other changes are the administrators'.
-_SUBMITTING = ("/api/v1/tasks", "/api/v1/batches", "/api/v1/callbacks", "/api/v1/daily-life")
+_SUBMITTING = tuple(f"/api/v1/{room}" for room in ("tasks", "batches", "callbacks", "daily-life", "memorize"))
 _SECRET_ENDPOINTS = frozenset({"callbacks.callback_secret"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Pressroom", Basic realm="Pressroom"'}
 

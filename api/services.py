@@ -5,9 +5,11 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from api.watching import Hub
 from jobs.callbacks import Callbacks
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
+from jobs.embeddings import Embeddings
 from jobs.handlers import registry
 from jobs.handlers.registry import TaskType
 from jobs.manage import Manager
@@ -21,7 +23,7 @@ from scheduler.firing import Firer
 from scheduler.schedules import Schedules
 
 WEB_THREADS = 16
-"""Threads in one web process, each of which may use one connection."""
+"""Requests that one web process works on at once, each with a connection to the database of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,17 @@ class Services:
     task_types: dict[str, TaskType]
     contents: Contents
     daily_lives: DailyLives
+    embeddings: Embeddings
     schedules: Schedules
     firer: Firer
+    hub: Hub
     callbacks: Callbacks
     prices: Prices
 
 
 def build(settings: Settings) -> Services:
     """Connect lazily: a web process starts, and says what is wrong, also when the servers are away."""
-    database = Database(settings.database_url, max_size=WEB_THREADS)
+    database = Database(settings.database_url, max_size=WEB_THREADS + 1)  # and one for the hub
     doorbell = Doorbell(connect(settings.redis_url))
     types = registry.load(settings.handler_modules)
     submitter = Submitter(settings, types, database, doorbell)
@@ -58,8 +62,10 @@ def build(settings: Settings) -> Services:
         types,
         Contents(database, submitter),
         DailyLives(database, doorbell.connection),
+        Embeddings(settings, database),
         Schedules(settings, types, database, doorbell),
         Firer(database, submitter, types),
+        Hub(database, doorbell.connection, manager.batch, settings.watchers_max),
         Callbacks(database, settings.callback_secret),
         catalog.prices(settings),
     )

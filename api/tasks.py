@@ -12,7 +12,6 @@ from api.schemas import (
     IdempotencyHeader,
     NewBatch,
     NewTask,
-    TaskEventSchema,
     TaskQuery,
     TaskSchema,
 )
@@ -70,14 +69,6 @@ def list_tasks(query: dict[str, Any]) -> Any:
 def get_task(task_id: int) -> Any:
     """One task."""
     return jsonify(shown_task(services.get().manager.get(task_id)))
-
-
-@blueprint.get("/tasks/<id:task_id>/events")
-@blueprint.response(200, TaskEventSchema(many=True))
-@blueprint.alt_response(404, description="There is none")
-def task_events(task_id: int) -> Any:
-    """A task's event log, oldest first."""
-    return jsonify(services.get().manager.events(task_id))
 
 
 @blueprint.post("/tasks/<id:task_id>/cancel")

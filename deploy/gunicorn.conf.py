@@ -1,6 +1,8 @@
 """gunicorn's settings, from ours. Wrong ones end it here, with one message and exit code 2."""
 
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 from gunicorn.glogging import Logger
@@ -8,12 +10,14 @@ from gunicorn.glogging import Logger
 from jobs import logs, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
+from jobs.providers import catalog
 
 _settings = settings.load_or_exit()
 _metrics = settings.share_metrics()
 try:
     settings.check_exposure(_settings)
     registry.load(_settings.handler_modules)
+    _keys = catalog.keys(_settings)
 except SettingsError as error:
     shutil.rmtree(_metrics)
     settings.fail(error)
@@ -28,16 +32,25 @@ class _Logger(Logger):
 
     def setup(self, cfg):
         """Once in each process."""
-        logs.configure(_settings, "api")
+        logs.configure(_settings, "api", _keys)
         self.error_log.setLevel("INFO")
         self.error_log.propagate = True
+
+    def exception(self, msg, *args, **kwargs):
+        """An error with its traceback; that a watcher has vanished is none."""
+        if isinstance(sys.exc_info()[1], TimeoutError):
+            self.info("A client took nothing for too long")
+        else:
+            super().exception(msg, *args, **kwargs)
 
 
 wsgi_app = "api:create_app()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "gthread"
-threads = WEB_THREADS
+# A watcher keeps a thread, but not one of those that other requests need (api.requests.Turns).
+threads = WEB_THREADS + _settings.watchers_max
+worker_connections = threads + 1000
 graceful_timeout = int(_settings.shutdown_grace_seconds)
 timeout = 60
 keepalive = 30
@@ -48,6 +61,21 @@ worker_tmp_dir = str(_memory) if _memory.is_dir() else None
 # Our own request lines say more.
 accesslog = None
 logger_class = _Logger
+
+
+def post_worker_init(worker):
+    """Have watchers go as soon as the process is asked to end: they would stay for the whole grace period."""
+    hub = worker.wsgi.extensions["pressroom"].hub
+
+    def before(handler):
+        def stop(number, frame):
+            hub.stop()
+            handler(number, frame)
+
+        return stop
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, before(signal.getsignal(number)))
 
 
 def child_exit(server, worker):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from jobs import templates
-from jobs.errors import AttemptError, Cancelled, TaskError
+from jobs.errors import DATABASE_AWAY, AttemptError, Cancelled, TaskError, Unavailable
 from jobs.handlers.context import Context, Facts, Line, Tools
 from jobs.handlers.registry import TaskType
 from jobs.lanes.processes import HandlerRaised, Processes
@@ -130,9 +130,11 @@ class Attempt:
             error = TaskError("timeout", f"Not done within {claim.timeout_seconds} s.", retryable=True)
         except Cancelled:
             return Outcome(claim, Status.CANCELLED, usage=self._usage(), measures=self.measures)
+        except Unavailable:
+            error = DATABASE_AWAY
         except HandlerRaised as surprise:
             error = TaskError("handler_error", f"The handler raised {surprise.kind}.")
-        except (Exception, SystemExit) as surprise:
+        except Exception as surprise:
             log.exception("handler raised", task_id=claim.id, task_type=claim.task_type)
             error = TaskError("handler_error", f"The handler raised {type(surprise).__name__}.")
         return failed(claim, error, self._usage(), self.measures, self.lanes.tools.settings.rate_limit_patience)
@@ -153,13 +155,21 @@ class Attempt:
         )
         warning = asyncio.get_running_loop().call_later(facts.limits[0], self.lanes.warn, claim)
         try:
-            work = asyncio.create_task(self._in_lane(kind, context))
+            work = asyncio.create_task(self._safely_in_lane(kind, context))
             return await _within(facts.limits[1], work)
         finally:
             context.stop()
             warning.cancel()
             if context.profile_page:
                 lanes.keep_profile(claim, context.profile_page)
+
+    async def _safely_in_lane(self, kind: TaskType, context: Context) -> Any:
+        try:
+            return await self._in_lane(kind, context)
+        except (SystemExit, KeyboardInterrupt) as surprise:
+            # asyncio would end the whole worker over these.
+            log.exception("handler raised", task_id=self.claim.id, task_type=self.claim.task_type)
+            raise HandlerRaised(type(surprise).__name__) from None
 
     async def _in_lane(self, kind: TaskType, context: Context) -> Any:
         if kind.mode == "thread":

@@ -71,7 +71,9 @@ async def restore(url: str, file: Path) -> None:
     """
     if not file.is_file():  # noqa: ASYNC240
         raise BackupError(f"There is no file {file}.")
-    await _run(url, _program("pg_restore"), "--single-transaction", "--no-owner", "--exit-on-error", str(file))
+    # A comment on an extension may only be made by its owner, who may be an administrator.
+    options = ("--single-transaction", "--no-owner", "--no-comments", "--exit-on-error")
+    await _run(url, _program("pg_restore"), *options, str(file))
 
 
 def remove_old(directory: Path, keep_days: int) -> list[Path]:

@@ -31,7 +31,7 @@ def document(wanted: Mapping[str, Any], kind: TaskType, settings: Settings, call
         caller: name of the API key that asks; owns the task where no account does.
     """
     given = wanted.get("input") or {}
-    model = wanted.get("model") or settings.default_model
+    model = wanted.get("model") or (settings.embedding_model if kind.embeds else settings.default_model)
     priority = _first(wanted.get("priority"), kind.priority, DEFAULT_PRIORITY)
     account_id = given.get("account_id")
     return {

@@ -113,6 +113,13 @@ class Cancelled(PressroomError):
     """Raised where a handler checks, after it was asked to end."""
 
 
+PGVECTOR_MISSING = TaskError(
+    "pgvector_missing",
+    "Vectors need PostgreSQL's extension pgvector, 0.8 or newer. Install it on the database server and, as an "
+    "administrator, run CREATE EXTENSION vector (or ALTER EXTENSION vector UPDATE) in this database; then retry.",
+)
 WORKER_LOST = TaskError(
     "worker_lost", "The worker running this task stopped, and no attempts are left.", retryable=False
 )
+
+DATABASE_AWAY = TaskError("database_unavailable", "The database could not be reached.", retryable=True)

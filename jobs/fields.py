@@ -72,3 +72,13 @@ class JsonObject(fields.Dict):
         loaded = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
         storable_json(loaded)
         return loaded
+
+
+def not_blank(value: str) -> None:
+    """Refuse a text of nothing but white space; for `validate`.
+
+    Raises:
+        ValidationError: it is.
+    """
+    if not value.strip():
+        raise ValidationError("May not be blank.")

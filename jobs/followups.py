@@ -11,6 +11,7 @@ import structlog
 
 from jobs import hooks
 from jobs.lifecycle import TERMINAL, Status
+from jobs.live import tell_watchers
 from jobs.queues import Doorbell, RedisError
 from jobs.store.database import Database, Row
 
@@ -45,6 +46,7 @@ class Followups:
                 hooks.run(session, moved)
             batches |= {row["batch_id"] for row in moved if row["status"] == Status.FAILED and row["batch_id"]}
             hooks.tell(moved)
+            tell_watchers(self._doorbell.connection, moved)
             try:
                 self._doorbell.announce(row for row in moved if row["announced_at"])
             except RedisError as error:

@@ -50,6 +50,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("make_contents", _COMPLETED, task_type="content_generation"),
     Hook("keep_daily_lives", _COMPLETED, task_type="daily_life"),
     Hook("queue_callbacks", TERMINAL, flag="has_callback"),
+    Hook("keep_memories", _COMPLETED, task_type="memory_consolidation"),
     Hook("count_ended", TERMINAL),
 )
 

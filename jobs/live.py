@@ -1,19 +1,23 @@
 """What those who watch a task see while it happens: progress, and text as it is generated.
 
-Redis channels: `pressroom:moved` carries `{"tasks": [ids], "batches": [ids]}`: these have moved, PostgreSQL knows
-where to. `pressroom:live:ID` carries `{"type": "progress", "percent", "message"}` and `{"type": "text", "offset",
-"text"}` of one task; `pressroom:text:ID` holds the text of its newest attempt so far. Offsets count characters; a
-text at offset 0 begins anew.
+Redis channels: `pressroom:moved` carries `{"tasks": [ids], "left": [ids], "batches": [ids]}`: these tasks have moved,
+PostgreSQL knows where to; these of them are in another state than PROCESSING, and all their text was told before; tasks
+of these batches have ended. `pressroom:live:ID` carries `{"type": "progress", "fence", "percent", "message"}` and
+`{"type": "text", "fence", "offset", "text"}` of one task. `pressroom:text:ID:FENCE` holds the text of one attempt so
+far. The fence tells attempts apart: the newest has the highest. Offsets count characters.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import orjson
+import structlog
 
-from jobs.lifecycle import TERMINAL
-from jobs.queues import AsyncClient
+from jobs.lifecycle import TERMINAL, Status
+from jobs.queues import AsyncClient, CacheClient, RedisError
 from jobs.store.database import AsyncDatabase, Row
+
+log = structlog.get_logger(__name__)
 
 MOVED: Final = "pressroom:moved"
 LIVE_SECONDS: Final = 0.1
@@ -28,16 +32,64 @@ def live_channel(task_id: int) -> str:
     return f"pressroom:live:{task_id}"
 
 
-def text_key(task_id: int) -> str:
-    """Where a task's text so far is."""
-    return f"pressroom:text:{task_id}"
+def text_key(task_id: int, fence: int) -> str:
+    """Where an attempt's text so far is."""
+    return f"pressroom:text:{task_id}:{fence}"
 
 
-def moved_message(rows: Iterable[Row]) -> bytes | None:
-    """What `pressroom:moved` is told of transitions; None when there are none."""
-    moved = list(rows)
-    batches = {row["batch_id"] for row in moved if row["batch_id"] and row["status"] in TERMINAL}
-    return orjson.dumps({"tasks": [row["id"] for row in moved], "batches": list(batches)}) if moved else None
+def moved_message(rows: Collection[Row]) -> bytes:
+    """What `pressroom:moved` is told of transitions."""
+    left = [row["id"] for row in rows if row["status"] != Status.PROCESSING]
+    batches = {row["batch_id"] for row in rows if row["batch_id"] and row["status"] in TERMINAL}
+    return orjson.dumps({"tasks": [row["id"] for row in rows], "left": left, "batches": list(batches)})
+
+
+def tell_watchers(connection: CacheClient, moved: Collection[Row]) -> None:
+    """Ring for committed transitions that no worker made. While Redis is away, watchers look for themselves."""
+    if not moved:
+        return
+    try:
+        connection.publish(MOVED, moved_message(moved))
+    except RedisError as error:
+        log.warning("watchers not told", tasks=len(moved), reason=str(error))
+
+
+class _Text:
+    """The text of one attempt; pieces may arrive in any thread."""
+
+    def __init__(self, task_id: int, fence: int) -> None:
+        self.task_id = task_id
+        self.fence = fence
+        self.pieces = [""]  # the first one is what was told, the others are new
+        self.new = ""  # to be told with this flush
+        self.length = 0  # in bytes, with what is new
+        self._taken = 1
+
+    @property
+    def key(self) -> str:
+        return text_key(self.task_id, self.fence)
+
+    def take(self) -> bool:
+        """Gather what is new; whether there is any."""
+        self._taken = len(self.pieces)
+        self.length -= len(self.new.encode())
+        self.new = "".join(self.pieces[1 : self._taken])
+        self.length += len(self.new.encode())
+        return bool(self.new)
+
+    def whole(self) -> str:
+        """Everything up to what is new."""
+        return self.pieces[0] + self.new
+
+    def message(self) -> bytes:
+        """What watchers are told."""
+        told = {"type": "text", "fence": self.fence, "offset": len(self.pieces[0]), "text": self.new}
+        return orjson.dumps(told)
+
+    def told(self) -> None:
+        """It was."""
+        self.pieces[: self._taken] = [self.whole()]
+        self.new = ""
 
 
 class Live:
@@ -49,13 +101,16 @@ class Live:
         self._moved: list[Row] = []
         self._progress: dict[int, tuple[int, int, str | None]] = {}  # task -> fence, percent, message: to be told
         self._to_store: dict[int, tuple[int, int, str | None]] = {}
-        self._texts: dict[int, list[str]] = {}
-        self._offsets: dict[int, tuple[int, int]] = {}  # task -> fence, characters told
+        self._texts: dict[int, _Text] = {}  # of attempts that are being made
+        self._last_texts: list[_Text] = []  # of attempts that have ended
         self._turn = 0
 
     def moved(self, rows: Iterable[Row]) -> None:
         """Tasks moved."""
-        self._moved += rows
+        for row in rows:
+            self._moved.append(row)
+            if row["status"] != Status.PROCESSING and (text := self._texts.pop(row["id"], None)):
+                self._last_texts.append(text)
 
     def progress(self, task_id: int, fence: int, percent: int, message: str | None) -> None:
         """See `Line`. Only the newest is told. May be called in any thread."""
@@ -63,32 +118,53 @@ class Live:
 
     def text(self, task_id: int, fence: int, piece: str) -> None:
         """See `Line`. May be called in any thread."""
-        if self._offsets.get(task_id, (None, 0))[0] != fence:
-            self._offsets[task_id] = (fence, 0)
-        self._texts.setdefault(task_id, []).append(piece)
+        text = self._texts.get(task_id)
+        if text is None or text.fence != fence:
+            text = self._texts[task_id] = _Text(task_id, fence)
+        text.pieces.append(piece.encode(errors="replace").decode())  # half a surrogate pair is no text
 
     async def flush(self) -> None:
         """Tell what was gathered.
 
         Raises:
-            RedisError, Unavailable: what was gathered since is told with the next call.
+            RedisError, Unavailable: text that was gathered is told with the next call, the rest is dropped.
         """
         moved, self._moved = self._moved, []
         progress, self._progress = self._progress, {}
-        texts, self._texts = self._texts, {}
+        last, texts = list(self._last_texts), [*self._last_texts, *dict(self._texts).values()]
+        texts = [text for text in texts if text.take()]
+        if texts:
+            await self._keep(texts)
         if moved or progress or texts:
             pipeline: Any = self._redis.pipeline(transaction=False)
-            for task_id, (_, percent, message) in progress.items():
-                news = {"type": "progress", "percent": percent, "message": message}
+            for task_id, (fence, percent, message) in progress.items():
+                news = {"type": "progress", "fence": fence, "percent": percent, "message": message}
                 pipeline.publish(live_channel(task_id), orjson.dumps(news))
-            for task_id, pieces in texts.items():
-                self._tell_text(pipeline, task_id, "".join(pieces))
-            if told := moved_message(moved):
-                # Last, so that a text is whole before its task is known to have ended.
-                pipeline.publish(MOVED, told)
+            for text in texts:
+                pipeline.publish(live_channel(text.task_id), text.message())
+            if moved:
+                # Last, so that a text is whole before its attempt is known to have ended.
+                pipeline.publish(MOVED, moved_message(moved))
             await pipeline.execute()
-        for row in moved:
-            self._offsets.pop(row["id"], None)
+        for text in texts:
+            text.told()
+        del self._last_texts[: len(last)]
+        await self._store_progress()
+
+    async def _keep(self, texts: Collection[_Text]) -> None:
+        """Append to the texts in Redis; where a part of one is not there (any more), store it as a whole."""
+        pipeline: Any = self._redis.pipeline(transaction=False)
+        for text in texts:
+            pipeline.append(text.key, text.new)
+            pipeline.expire(text.key, _TEXT_TTL)
+        lengths = (await pipeline.execute())[::2]
+        for text, length in zip(texts, lengths, strict=True):
+            if length != text.length:
+                pipeline.set(text.key, text.whole(), ex=_TEXT_TTL)
+        if len(pipeline):
+            await pipeline.execute()
+
+    async def _store_progress(self) -> None:
         self._turn += 1
         if self._to_store and self._turn % _STORE_EVERY == 0:
             stored, self._to_store = self._to_store, {}
@@ -98,12 +174,3 @@ class Live:
                 "note_progress",
                 {"ids": ids, "fences": list(fences), "percents": list(percents), "messages": list(messages)},
             )
-
-    def _tell_text(self, pipeline: Any, task_id: int, text: str) -> None:
-        fence, offset = self._offsets[task_id]
-        if offset == 0:
-            pipeline.delete(text_key(task_id))
-        pipeline.append(text_key(task_id), text)
-        pipeline.expire(text_key(task_id), _TEXT_TTL)
-        pipeline.publish(live_channel(task_id), orjson.dumps({"type": "text", "offset": offset, "text": text}))
-        self._offsets[task_id] = (fence, offset + len(text))

@@ -7,6 +7,7 @@ import structlog
 from jobs import hooks
 from jobs.errors import StateConflict, found
 from jobs.lifecycle import TERMINAL, Status, sources
+from jobs.live import tell_watchers
 from jobs.queues import Doorbell, RedisError
 from jobs.shapes import shown_batch
 from jobs.store.database import Database, Refused, Row
@@ -83,6 +84,7 @@ class Manager:
         except Refused as error:
             raise StateConflict("Another task that has not finished has the same unique_key.") from error
         hooks.tell(rows)
+        tell_watchers(self._doorbell.connection, rows)
         self._submitter.announce(rows)
         return rows
 
@@ -118,6 +120,7 @@ class Manager:
             cancelled = [row for row in touched if row["status"] == Status.CANCELLED]
             hooks.run(session, cancelled)
         hooks.tell(cancelled)
+        tell_watchers(self._doorbell.connection, cancelled)
         try:
             self._doorbell.tell_to_cancel(touched)
         except RedisError as error:

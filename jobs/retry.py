@@ -59,6 +59,9 @@ class RetryPolicy:
 
 DEFAULT_POLICY: Final = RetryPolicy()
 
+PATIENT: Final = RetryPolicy("exponential", base_delay=60.0, max_delay=600.0)
+"""For work that nobody waits for at a screen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tries:

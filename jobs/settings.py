@@ -58,11 +58,13 @@ class Settings:
     host: str
     port: int
     web_concurrency: int
+    watchers_max: int
     app_env: Literal["development", "production"]
     api_keys: tuple[ApiKey, ...]
     llm_base_url: str | None = field(repr=False)
     llm_api_key: str | None = field(repr=False)
     default_model: str
+    embedding_model: str
     providers_file: Path | None
     worker_queues: tuple[QueueName, ...]
     worker_concurrency: int
@@ -225,11 +227,13 @@ def load() -> Settings:
         "host": env.str("HOST", "127.0.0.1"),
         "port": env.int("PORT", 8000, validate=validate.Range(1, 65535)),
         "web_concurrency": env.int("WEB_CONCURRENCY", 2, validate=validate.Range(1, 64)),
+        "watchers_max": env.int("WATCHERS_MAX", 250, validate=validate.Range(1, 5000)),
         "app_env": app_env,
         "api_keys": env.keys("API_KEYS", ""),
         "llm_base_url": env.str("LLM_BASE_URL", "", validate=_url("http", "https")) or None,
         "llm_api_key": env.str("LLM_API_KEY", "") or None,
         "default_model": env.str("DEFAULT_MODEL", "deepseek-chat", validate=validate.Length(min=1)),
+        "embedding_model": env.str("EMBEDDING_MODEL", "text-embedding-3-small", validate=validate.Length(1, 200)),
         "providers_file": Path(providers_file) if providers_file else None,
         "worker_queues": env.queues("WORKER_QUEUES", ",".join(QUEUES)),
         "worker_concurrency": env.int("WORKER_CONCURRENCY", 100, validate=validate.Range(1, 10_000)),

@@ -8,12 +8,9 @@ from jobs import structured
 from jobs.fields import StrictInteger, Text
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
-from jobs.retry import RetryPolicy
+from jobs.retry import PATIENT
 
 _SHORT = validate.Length(1, 500)
-
-PATIENT = RetryPolicy("exponential", base_delay=60.0, max_delay=600.0, jitter=True)
-"""For work that nobody waits for at a screen."""
 
 
 class ContentInput(Schema):

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,12 +13,13 @@ import structlog
 
 from jobs.errors import AttemptError, Cancelled, TaskError
 from jobs.prompts import Prompts
-from jobs.providers.base import ChatAnswer, ChatRequest
+from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, Provider
 from jobs.providers.catalog import Catalog
 from jobs.settings import Settings
 from jobs.store.database import AsyncDatabase, Database, Row
 
 T = TypeVar("T")
+Answer = TypeVar("Answer", ChatAnswer, EmbeddingAnswer)
 
 _CURRENT: ContextVar["Context"] = ContextVar("pressroom_context")
 # Another model may do what this one cannot now.
@@ -174,7 +175,7 @@ class Context:
 
     def stream(self, text: str) -> None:
         """Show a piece of text to whoever watches, when the task was submitted with `stream`."""
-        if self.facts.stream:
+        if self.facts.stream and not self.is_cancelled:
             self.line.text(self.task_id, self.facts.fence, text)
 
     @cached_property
@@ -209,7 +210,7 @@ class Context:
         return self.tools
 
     async def rows(self, statement: str, params: Mapping[str, Any] | None = None) -> list[Row]:
-        """The rows of a named statement; for coroutine handlers."""
+        """The rows of a named statement; for coroutine handlers. `Unavailable` has the attempt tried again."""
         return await self.on_loop.database.all(statement, params)
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -235,14 +236,28 @@ class Context:
         return await self._ask(request.with_model(models[-1]))
 
     async def _ask(self, request: ChatRequest) -> tuple[ChatAnswer, str]:
+        on_text = self.stream if self.facts.stream else None
+        return await self._call(request.model, lambda provider: provider.chat(request, on_text))
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
+        """The vectors of texts; counted. No other model is asked: its vectors could not be compared.
+
+        Raises:
+            AttemptError: as the provider says.
+        """
+        answer, _ = await self._call(request.model, lambda provider: provider.embed(request))
+        return answer
+
+    async def _call(self, model: str, call: Callable[[Provider], Awaitable[Answer]]) -> tuple[Answer, str]:
+        """The answer of the provider of `model`, and its name."""
         tools = self.on_loop
-        provider = tools.providers.provider_for(request.model)
+        provider = tools.providers.provider_for(model)
         self.calls += 1
         try:
-            answer = await provider.chat(request, self.stream if self.facts.stream else None)
+            answer = await call(provider)
         except AttemptError as failure:
             if failure.error.means_busy:
-                tools.refused(self.task_id, self.facts.fence, request.model, failure.error)
+                tools.refused(self.task_id, self.facts.fence, model, failure.error)
             raise
         self.count(answer.usage)
         return answer, provider.name

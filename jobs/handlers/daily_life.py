@@ -8,9 +8,9 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from jobs import structured
 from jobs.fields import StrictInteger, Text
-from jobs.handlers.content_generation import PATIENT
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
+from jobs.retry import PATIENT
 
 _TIME = validate.Regexp(re.compile(r"([01]\d|2[0-3]):[0-5]\d\Z|24:00\Z"), error="Not a time of the day (HH:MM).")
 _LINE = validate.Length(max=1000)

@@ -9,11 +9,10 @@ from jobs import backup
 from jobs.errors import AttemptError, TaskError
 from jobs.fields import StrictInteger
 from jobs.handlers.context import Context
-from jobs.handlers.registry import task_type
+from jobs.handlers.registry import own_retention, task_type
 from jobs.statistics import KEEP_DAYS
 
 _FORGET = {
-    "tasks": "forget_tasks",
     "executions": "forget_executions",
     "batches": "forget_batches",
     "callbacks": "forget_callbacks",
@@ -31,7 +30,10 @@ class BackupInput(Schema):
 class CleanupInput(Schema):
     """Input of `cleanup`."""
 
-    retention_days = StrictInteger(validate=validate.Range(1, 36_500))
+    retention_days = StrictInteger(
+        validate=validate.Range(1, 36_500),
+        metadata={"description": "In place of TASK_RETENTION_DAYS; task types with days of their own keep these."},
+    )
 
 
 @task_type("database_backup", input_schema=BackupInput, timeout_seconds=3600, max_retries=1, mode="process")
@@ -54,7 +56,10 @@ def cleanup(context: Context) -> dict[str, Any]:
     """Remove what is past its retention: ended tasks with their events, executions... numbers, and old dumps."""
     settings = context.settings
     days = context.input.get("retention_days", settings.task_retention_days)
-    removed = {}
+    own = own_retention()
+    removed = {"tasks": _forget_tasks(context, days, list(own), others=True)}
+    for name, own_days in own.items():
+        removed["tasks"] += _forget_tasks(context, own_days, [name])
     for kind, statement in _FORGET.items():
         removed[kind] = 0
         while rows := context.database.all(statement, {"days": days, "limit": _AT_ONCE}):
@@ -63,3 +68,14 @@ def cleanup(context: Context) -> dict[str, Any]:
     context.database.all("forget_statistics", {"days": KEEP_DAYS})
     files = backup.remove_old(settings.backup_dir, settings.backup_keep_days)
     return {"retention_days": days, "removed": {**removed, "files": len(files)}}
+
+
+def _forget_tasks(context: Context, days: int, types: list[str], *, others: bool = False) -> int:
+    """Remove the old tasks of these types, or of all others; returns how many."""
+    wanted = {"days": days, "types": types, "others": others, "limit": _AT_ONCE}
+    count, after = 0, "-infinity"
+    while rows := context.database.all("forget_tasks", {**wanted, "after": after}):
+        count += len(rows)
+        after = max(row["created_at"] for row in rows)
+        context.check()
+    return count

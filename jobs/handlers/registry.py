@@ -18,7 +18,17 @@ H = TypeVar("H", bound=Handler)
 
 BUILT_IN = tuple(
     f"jobs.handlers.{module}"
-    for module in ("text_generation", "content_generation", "daily_life", "maintenance", "reports")
+    for module in (
+        "text_generation",
+        "content_generation",
+        "daily_life",
+        "memory_consolidation",
+        "conversation_analysis",
+        "document_analysis",
+        "embedding",
+        "maintenance",
+        "reports",
+    )
 )
 
 
@@ -32,6 +42,7 @@ class TaskType:
         input_schema: validates a task's `input`.
         needs_prompt: whether `prompt` and `model` are required.
         calls_model: whether the limits of the task's model hold for it.
+        embeds: whether that is a model for embeddings: the one of tasks that name none is EMBEDDING_MODEL.
         timeout_seconds, max_retries, priority, retention_days: defaults of its tasks; None: those of the settings.
         soft_limit: part of the time limit after which a warning is logged as an event.
     """
@@ -42,6 +53,7 @@ class TaskType:
     mode: Mode = "coroutine"
     needs_prompt: bool = False
     calls_model: bool = False
+    embeds: bool = False
     timeout_seconds: int | None = None
     max_retries: int | None = None
     retry: RetryPolicy = DEFAULT_POLICY
@@ -55,6 +67,11 @@ class TaskType:
 
 
 _registered: dict[str, TaskType] = {}
+
+
+def own_retention() -> dict[str, int]:
+    """Days after which ended tasks are removed, of the registered types that have their own."""
+    return {name: kind.retention_days for name, kind in _registered.items() if kind.retention_days is not None}
 
 
 def task_type(name: str, *, input_schema: type[Schema], mode: Mode = "coroutine", **defaults: Any) -> Callable[[H], H]:

@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from jobs import logs, settings
-from jobs.errors import AttemptError, Cancelled
+from jobs.errors import DATABASE_AWAY, AttemptError, Cancelled, Unavailable
 from jobs.handlers import registry
 from jobs.handlers.context import Context
 from jobs.handlers.registry import TaskType
@@ -74,6 +74,8 @@ def perform(kind: TaskType | None, context: Context, wire: Wire) -> None:
         messages.pack(answer)  # now, so that a result that is not JSON is this attempt's failure
     except AttemptError as failure:
         answer = {"failed": "error", "error": asdict(failure.error)}
+    except Unavailable:
+        answer = {"failed": "error", "error": asdict(DATABASE_AWAY)}
     except Cancelled:
         answer = {"failed": "cancelled"}
     except (Exception, SystemExit) as surprise:

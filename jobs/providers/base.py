@@ -44,6 +44,34 @@ class ChatAnswer:
     usage: dict[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """Texts to turn into vectors.
+
+    Attributes:
+        dimensions: how long the vectors should be; None: as the model has them.
+    """
+
+    model: str
+    texts: list[str]
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingAnswer:
+    """The vectors of texts.
+
+    Attributes:
+        vectors: in the order of the texts, all of the same length.
+        model: whose they are; only vectors of the same model can be compared.
+        usage: tokens, as in `ChatAnswer`.
+    """
+
+    vectors: list[list[float]]
+    model: str
+    usage: dict[str, Any] | None
+
+
 class Provider(Protocol):
     """A model endpoint."""
 
@@ -55,6 +83,9 @@ class Provider(Protocol):
         Raises:
             AttemptError: whatever went wrong, as a `TaskError`.
         """
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
+        """The vectors of texts; raises like `chat`."""
 
     async def aclose(self) -> None:
         """Close its connections."""

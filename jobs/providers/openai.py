@@ -1,6 +1,7 @@
-"""Any endpoint that speaks OpenAI's chat completions (DeepSeek, OpenAI, Ollama, vLLM...), over httpx.
+"""Any endpoint that speaks OpenAI's API (DeepSeek, OpenAI, Ollama, vLLM...): chat and embeddings, over httpx.
 
 https://platform.openai.com/docs/api-reference/chat
+https://platform.openai.com/docs/api-reference/embeddings
 """
 
 import time
@@ -15,7 +16,8 @@ from httpx_aiohttp import AiohttpTransport
 
 from jobs.errors import AttemptError, TaskError
 from jobs.http import parse_retry_after, proxy_for
-from jobs.providers.base import ChatAnswer, ChatRequest, OnText
+from jobs.providers import answers
+from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, OnText
 
 # Seconds. A model may think for as long as its task may take: the read limit is the longest time limit of a task.
 TIMEOUTS: Final = httpx.Timeout(connect=10, read=86_400, write=30, pool=30)
@@ -38,9 +40,11 @@ class OpenAIProvider:
     ) -> None:
         self.name = name
         self._api_key = api_key
-        self._url = httpx.URL(base_url.rstrip("/") + "/chat/completions")
+        base = httpx.URL(base_url.rstrip("/"))
+        self._chat = httpx.URL(f"{base}/chat/completions")
+        self._embeddings = httpx.URL(f"{base}/embeddings")
         self._headers = httpx.Headers({
-            "Host": self._url.netloc.decode("ascii"),
+            "Host": base.netloc.decode("ascii"),
             "Content-Type": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": "pressroom",
@@ -50,7 +54,7 @@ class OpenAIProvider:
         self._extensions = {"timeout": TIMEOUTS.as_dict()}
         # httpx's own pool rescans all connections on each request, aiohttp's does not; and a request to a
         # transport costs half of one through a client, whose cookies, redirects and hooks nobody needs here.
-        self._transport = transport or AiohttpTransport(limits=_LIMITS, proxy=proxy_for(self._url))
+        self._transport = transport or AiohttpTransport(limits=_LIMITS, proxy=proxy_for(base))
 
     async def chat(self, request: ChatRequest, on_text: OnText | None = None) -> ChatAnswer:
         """Ask for one completion; with `on_text`, as a stream of server-sent events.
@@ -60,17 +64,25 @@ class OpenAIProvider:
         """
         body: dict[str, Any] = {"model": request.model, "messages": request.messages, **request.options}
         if on_text is None:
-            async with self._post(body) as response:
-                return _answer(await response.aread())
+            async with self._post(self._chat, body) as response:
+                return answers.completion(await response.aread())
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        async with self._post(body) as response:
-            return await _streamed(response.aiter_lines(), on_text)
+        async with self._post(self._chat, body) as response:
+            return await answers.streamed(response.aiter_lines(), on_text)
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
+        """The vectors of texts, by one call; raises like `chat`."""
+        body: dict[str, Any] = {"model": request.model, "input": request.texts}
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+        async with self._post(self._embeddings, body) as response:
+            return answers.vectors(await response.aread(), request)
 
     @asynccontextmanager
-    async def _post(self, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
+    async def _post(self, url: httpx.URL, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
         """The open response, if it is a success; failures while it is read become `AttemptError`s, too."""
         request = httpx.Request(
-            "POST", self._url, headers=self._headers, content=orjson.dumps(body), extensions=self._extensions
+            "POST", url, headers=self._headers, content=orjson.dumps(body), extensions=self._extensions
         )
         try:
             response = await self._transport.handle_async_request(request)
@@ -123,66 +135,3 @@ def _said(content: bytes) -> str:
     except (ValueError, LookupError, TypeError):
         return ""
     return f": {message}" if isinstance(message, str) else ""
-
-
-def _invalid(why: str) -> AttemptError:
-    # Retryable: a proxy's error page or a cut answer says nothing about the next try.
-    return AttemptError(TaskError("invalid_response", f"The provider's answer {why}.", retryable=True))
-
-
-def _answer(content: bytes) -> ChatAnswer:
-    try:
-        data = orjson.loads(content)
-        choice = data["choices"][0]
-        text, finish_reason = choice["message"]["content"], choice.get("finish_reason")
-        model, usage = data.get("model"), data.get("usage")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _invalid("is not a chat completion") from error
-    if not isinstance(text, str):
-        raise _invalid("has no text")
-    return _checked(text, model, finish_reason, usage)
-
-
-async def _streamed(lines: AsyncIterator[str], on_text: OnText) -> ChatAnswer:
-    """Put a stream of `data: {...}` lines together.
-
-    Raises:
-        AttemptError: invalid_response, also when the stream ends before the model did.
-    """
-    parts: list[str] = []
-    finish_reason: Any = None
-    model: Any = None
-    usage: Any = None
-    done = False
-    async for line in lines:
-        if not line.startswith("data:"):
-            continue  # blank lines, comments, and fields that chat completions do not use
-        payload = line[5:].strip()
-        if payload == "[DONE]":
-            done = True
-            break
-        try:
-            chunk = orjson.loads(payload)
-            model = chunk.get("model") or model
-            usage = chunk.get("usage") or usage
-            for choice in chunk.get("choices") or []:
-                piece = (choice.get("delta") or {}).get("content")
-                finish_reason = choice.get("finish_reason") or finish_reason
-                if piece:
-                    parts.append(piece)
-                    on_text(piece)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise _invalid("is not a stream of chat completion chunks") from error
-    if not done and finish_reason is None:
-        raise _invalid("ended in the middle")
-    return _checked("".join(parts), model, finish_reason, usage)
-
-
-def _checked(text: str, model: Any, finish_reason: Any, usage: Any) -> ChatAnswer:
-    return ChatAnswer(
-        # PostgreSQL cannot hold NUL characters.
-        text=text.replace("\x00", "\ufffd"),
-        model=model if isinstance(model, str) else "",
-        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
-        usage=usage if isinstance(usage, dict) else None,
-    )

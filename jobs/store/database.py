@@ -23,7 +23,7 @@ Params = Mapping[str, Any]
 psycopg.types.json.set_json_loads(orjson.loads)
 psycopg.types.json.set_json_dumps(orjson.dumps)
 Json = psycopg.types.json.Jsonb
-Refused = (psycopg.DataError, psycopg.IntegrityError)
+Refused = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 """What PostgreSQL raises for values that it will not store."""
 
 # What libpq itself should notice: a server that went away without a word.
@@ -138,6 +138,8 @@ class Database:
         try:
             with self._pool.connection() as connection:
                 yield Session(connection)
+        except Refused:
+            raise
         except _UNAVAILABLE as error:
             raise Unavailable(_reason(error)) from error
 
@@ -196,5 +198,7 @@ class AsyncDatabase:
                 yield AsyncSession(connection)
         except TimeoutError as error:
             raise Unavailable(f"no answer within {_PATIENCE_SECONDS:g} s") from error
+        except Refused:
+            raise
         except _UNAVAILABLE as error:
             raise Unavailable(_reason(error)) from error

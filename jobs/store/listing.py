@@ -117,6 +117,7 @@ CONTENTS: Final = Listing(
     },
     {"id": "id"},
 )
+MEMORIES: Final = Listing("memories", {"topic": "topic = %(topic)s"}, {"id": "id"})
 SCHEDULES: Final = Listing(
     "schedules", {"is_active": "is_active = %(is_active)s", "task_type": "task_type = %(task_type)s"}, {"id": "id"}
 )

@@ -1,5 +1,6 @@
 """The web app in this process, on real PostgreSQL and Redis."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from jobs import settings
 from jobs.queues import Doorbell, connect
 from jobs.settings import Settings
 from jobs.store.database import Database
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -28,6 +30,8 @@ def app(configured: Settings) -> Iterator[Flask]:
     with made.app_context():
         tools = services.get()
         yield made
+        tools.hub.stop()
+        wait_until(lambda: "watching" not in {thread.name for thread in threading.enumerate()}, "the hub has stopped")
         tools.database.close()
         tools.doorbell.connection.close()
 

@@ -149,6 +149,10 @@ class TestKeys:
             ("read", "get", "/api/v1/tasks", 200),
             ("read", "post", "/api/v1/tasks", 403),
             ("submit", "post", "/api/v1/tasks", 201),
+            ("read", "post", "/api/v1/memorize", 403),
+            ("submit", "post", "/api/v1/memorize", 422),
+            ("submit", "delete", "/api/v1/embeddings?collection=x", 403),
+            ("admin", "delete", "/api/v1/embeddings?collection=x", 200),
             ("submit", "get", "/rq/", 403),
             ("admin", "get", "/rq/", 200),
             ("admin", "post", "/api/v1/tasks", 201),
@@ -177,7 +181,7 @@ class TestDocumentation:
         document = client.get("/openapi.json").get_json()
         assert document["openapi"] == "3.1.0"
         routes = {
-            rule.rule.replace("<id:", "{").replace(">", "}")
+            rule.rule.replace("<id:", "{").replace("<", "{").replace(">", "}")
             for rule in app.url_map.iter_rules()
             if rule.rule.startswith(("/api", "/health", "/metrics"))
         }

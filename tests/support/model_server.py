@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from jobs.providers.base import EmbeddingRequest
+from jobs.providers.offline import OfflineProvider
+
 Kind = Literal["answer", "error", "drop", "hang", "garbage", "cut"]
 
 
@@ -22,12 +25,13 @@ Kind = Literal["answer", "error", "drop", "hang", "garbage", "cut"]
 class Behaviour:
     """How to treat one call: answer (after `delay` seconds), an error status, or worse.
 
-    drop: the connection is closed without an answer; hang: nothing ever comes; garbage: 200 with what is
-    not JSON; cut: a stream that ends in the middle.
+    pause: seconds before each piece of a stream. drop: the connection is closed without an answer; hang: nothing
+    ever comes; garbage: 200 with what is not JSON; cut: a stream that ends in the middle.
     """
 
     kind: Kind = "answer"
     delay: float = 0.0
+    pause: float = 0.0
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -54,10 +58,11 @@ class ModelServer:
     def application(self) -> web.Application:
         """The server's app."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/chat/completions", self._called)
+        app.router.add_post("/v1/embeddings", self._called)
         return app
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def _called(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.calls.append(body)
         self.keys.append(request.headers.get("Authorization"))
@@ -89,9 +94,11 @@ class ModelServer:
         if behaviour.kind == "error":
             error = {"error": {"message": "scripted failure", "type": "server_error", "param": None, "code": None}}
             return web.json_response(error, status=behaviour.status, headers=behaviour.headers)
+        if "input" in body:
+            return await self._embed(body)
         text = self.answer or f"echo: {body['messages'][-1]['content']}{self._padding}"
         if body.get("stream"):
-            return await self._stream(request, body["model"], text, cut=behaviour.kind == "cut")
+            return await self._stream(request, body["model"], text, behaviour)
         return web.json_response(
             {
                 "id": "chatcmpl-1",
@@ -102,7 +109,15 @@ class ModelServer:
             }
         )
 
-    async def _stream(self, request: web.Request, model: str, text: str, *, cut: bool) -> web.StreamResponse:
+    async def _embed(self, body: dict[str, Any]) -> web.Response:
+        """As near each other as the offline provider's; the last comes first, for `index` to tell."""
+        wanted = EmbeddingRequest(body["model"], body["input"], body.get("dimensions"))
+        vectors = (await OfflineProvider().embed(wanted)).vectors
+        data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+        usage = {"prompt_tokens": 2 * len(vectors), "total_tokens": 2 * len(vectors)}
+        return web.json_response({"object": "list", "data": data[::-1], "model": body["model"], "usage": usage})
+
+    async def _stream(self, request: web.Request, model: str, text: str, behaviour: Behaviour) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
 
@@ -111,9 +126,10 @@ class ModelServer:
             await response.write(f"data: {json.dumps(document)}\n\n".encode())
 
         for start in range(0, len(text), 4):
+            await asyncio.sleep(behaviour.pause)
             delta = {"content": text[start : start + 4]}
             await send(choices=[{"index": 0, "delta": delta, "finish_reason": None}])
-            if cut and start > len(text) // 2:
+            if behaviour.kind == "cut" and start > len(text) // 2:
                 return response
         await send(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
         await send(choices=[], usage=_usage(text))

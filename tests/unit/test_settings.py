@@ -30,6 +30,7 @@ def test_defaults_need_no_environment() -> None:
         ("PORT", "eighty"),
         ("PORT", "0"),
         ("PORT", "65536"),
+        ("WATCHERS_MAX", "0"),
         ("APP_ENV", "staging"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "postgresql://host:notaport/x"),

@@ -10,9 +10,9 @@ from jobs.errors import AttemptError
 from jobs.handlers.context import Context
 from jobs.handlers.daily_life import DaySchedule, Experiences
 from jobs.prompts import Prompts
-from jobs.providers.base import ChatAnswer, ChatRequest
 from jobs.structured import ask, parse
 from tests.support.contexts import context_for
+from tests.support.scripted import Script
 
 
 class Shape(Schema):
@@ -33,23 +33,6 @@ def test_a_runaway_answer_is_read_in_no_time() -> None:
 def test_the_rest_does_not_fit(text: str) -> None:
     with pytest.raises(ValidationError):
         parse(text, Shape())
-
-
-class Script:
-    """A provider that says what it is told to."""
-
-    name = "script"
-
-    def __init__(self, *texts: str) -> None:
-        self.texts = list(texts)
-        self.requests: list[ChatRequest] = []
-
-    def provider_for(self, _model: str) -> "Script":
-        return self
-
-    async def chat(self, request: ChatRequest, _on_text: Any = None) -> ChatAnswer:
-        self.requests.append(request)
-        return ChatAnswer(self.texts.pop(0), "m", "stop", {"total_tokens": 10})
 
 
 def context_with(script: Script) -> Context:

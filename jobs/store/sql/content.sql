@@ -76,3 +76,28 @@ SELECT * FROM daily_lives WHERE date = %(date)s AND account_id = %(account_id)s
 
 -- name: has_daily_life
 SELECT EXISTS (SELECT FROM daily_lives WHERE date = (now() AT TIME ZONE %(zone)s)::date) AS found
+
+-- name: keep_memories
+-- In the transaction that completes the tasks. Each knew a version of its topic's memory and replaces that one. Where
+-- another came in between, or several end together, nothing is lost: both stand, until the next consolidation.
+WITH made AS (
+    SELECT result ->> 'topic' AS topic, min((result ->> 'known_version')::int) AS known, max(id) AS task_id,
+           string_agg(result ->> 'summary', E'\n\n' ORDER BY id) AS summary,
+           jsonb_path_query_array(jsonb_agg(result -> 'facts' ORDER BY id), '$[*][*]') AS facts
+    FROM tasks WHERE id = ANY (%(ids)s) GROUP BY 1
+)
+INSERT INTO memories AS m (topic, summary, facts, version, task_id)
+SELECT topic, summary, facts, known + 1, task_id FROM made ORDER BY topic
+ON CONFLICT (topic) DO UPDATE
+SET summary = CASE WHEN excluded.version > m.version THEN excluded.summary
+                   ELSE m.summary || E'\n\n' || excluded.summary END,
+    facts = CASE WHEN excluded.version > m.version THEN excluded.facts ELSE m.facts || excluded.facts END,
+    version = m.version + 1, task_id = excluded.task_id, updated_at = now()
+-- Not what is known already: a result that was given again.
+WHERE excluded.version > m.version OR position(excluded.summary IN m.summary) = 0
+
+-- name: known_of_topic
+SELECT summary, facts, version FROM memories WHERE topic = %(topic)s
+
+-- name: get_memory
+SELECT * FROM memories WHERE id = %(id)s

@@ -16,3 +16,13 @@ SELECT status, count(*) AS count, max(completed_at) AS last_end FROM tasks WHERE
 
 -- name: batch_errors
 SELECT id AS task_id, error FROM tasks WHERE batch_id = %(id)s AND status = 'FAILED' ORDER BY id LIMIT 100
+
+-- name: watched_tasks
+-- Of watched tasks, one row for each event behind the last one that is known (`afters`), or one without an event.
+SELECT t.id AS task_id, t.status, t.stream, t.fence, t.progress, t.progress_message,
+       e.id, e.at, e.from_status, e.to_status, e.attempt, e.worker, e.detail,
+       e.at > now() - %(fresh)s * interval '1 second' AS is_fresh
+FROM unnest(%(ids)s::bigint[], %(afters)s::bigint[]) AS w (id, after)
+JOIN tasks AS t ON t.id = w.id
+LEFT JOIN task_events AS e ON e.task_id = t.id AND e.id > w.after
+ORDER BY e.id

@@ -1,0 +1,78 @@
+"""/api/v1/memorize and /api/v1/memories: remember conversations, read what is known of a topic."""
+
+from typing import Any
+
+from flask import g, jsonify, url_for
+from marshmallow import Schema, fields
+
+from api import services
+from api.bodies import Blueprint
+from api.paging import Paging, page_of, sort_field
+from jobs.errors import found
+from jobs.fields import Text
+from jobs.handlers.memory_consolidation import MemoryInput
+from jobs.store import listing
+from jobs.store.database import Row
+
+blueprint = Blueprint("memories", __name__, url_prefix="/api/v1", description="Remember conversations by topic")
+
+
+class MemorizedSchema(Schema):
+    """What follows."""
+
+    message = fields.String()
+    task_id = fields.Integer()
+
+
+class MemorySchema(Schema):
+    """What is known of a topic."""
+
+    id = fields.Integer()
+    topic = fields.String()
+    summary = fields.String()
+    facts = fields.List(fields.String())
+    version = fields.Integer(metadata={"description": "How many consolidations made it."})
+    task_id = fields.Integer(metadata={"description": "The last of them."})
+    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+
+
+class MemoryQuery(Paging):
+    """The query of the list."""
+
+    topic = Text()
+    sort = sort_field(listing.MEMORIES)
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """A memory's row as the API returns it."""
+    return {name: row[name] for name in MemorySchema().fields}
+
+
+@blueprint.post("/memorize")
+@blueprint.arguments(MemoryInput)
+@blueprint.response(202, MemorizedSchema)
+def memorize(given: dict[str, Any]) -> Any:
+    """Consolidate a conversation into the memory of its topic: submits a `memory_consolidation` task."""
+    submitted = services.get().submitter.task(
+        {"task_type": "memory_consolidation", "input": given}, caller=g.caller, request_id=g.request_id
+    )
+    task_id = submitted.row["id"]
+    body = {"message": "The conversation will be remembered.", "task_id": task_id}
+    return jsonify(body), 202, {"Location": url_for("tasks.get_task", task_id=task_id)}
+
+
+@blueprint.get("/memories")
+@blueprint.arguments(MemoryQuery, location="query", unknown="raise")
+@blueprint.response(200, MemorySchema(many=True))
+def list_memories(query: dict[str, Any]) -> Any:
+    """Memories, newest first."""
+    return page_of(listing.MEMORIES, query, shown)
+
+
+@blueprint.get("/memories/<id:memory_id>")
+@blueprint.response(200, MemorySchema)
+@blueprint.alt_response(404, description="There is none")
+def get_memory(memory_id: int) -> Any:
+    """One memory."""
+    return jsonify(shown(found(services.get().database.one("get_memory", {"id": memory_id}), "memory", memory_id)))

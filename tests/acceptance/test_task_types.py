@@ -1,0 +1,67 @@
+"""Task types of one's own as the README has them, memories and embeddings, with real processes."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.instance import ROOT, Instance, fresh_directory, running
+from tests.support.model_server import ModelServer
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelServer:
+    return ModelServer()
+
+
+@pytest.fixture(scope="module")
+def instance(model: ModelServer) -> Iterator[Instance]:
+    """An instance with the README's example among its handlers."""
+    (example,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    with fresh_directory() as directory, model.serving() as url:
+        (directory / "own_tasks.py").write_text(example)
+        settings = {"LLM_BASE_URL": url, "HANDLER_MODULES": "own_tasks", "PYTHONPATH": str(directory)}
+        with running(directory / "data", WORKER_CONCURRENCY=5, **settings) as up:
+            yield up
+
+
+def perform(instance: Instance, name: str, given: dict[str, Any]) -> Any:
+    """The result of a task."""
+    answer = instance.http.post("/api/v1/tasks", json={"task_type": name, "input": given})
+    assert answer.status_code == 201, answer.text
+    done = instance.ended(answer.json()["id"])
+    assert done["status"] == "COMPLETED", done["error"]
+    return done["result"]
+
+
+def test_the_readmes_own_task_types_work_in_each_mode(instance: Instance, model: ModelServer) -> None:
+    types = {kind["name"]: kind for kind in instance.http.get("/api/v1/task-types").json()}
+    modes = {name: types[name]["mode"] for name in ("translate", "count_accounts", "count_primes")}
+    assert modes == {"translate": "coroutine", "count_accounts": "thread", "count_primes": "process"}
+    assert types["translate"]["retention_days"] == 7
+    instance.http.post("/api/v1/accounts", json={"name": "A"})
+    assert perform(instance, "translate", {"text": "Guten Tag"})["text"].endswith("Guten Tag")
+    assert "into English" in model.calls[-1]["messages"][0]["content"]
+    assert perform(instance, "count_accounts", {}) == {"accounts": 1}
+    assert perform(instance, "count_primes", {"below": 100}) == {"primes": 25}
+
+
+def test_texts_are_embedded_and_found(instance: Instance, model: ModelServer) -> None:
+    texts = [f"note number {number}" for number in range(120)] + ["the cat sleeps"]
+    result = perform(instance, "embedding", {"texts": texts, "collection": "notes", "metadata": [{}] * 121})
+    assert (result["count"], result["model"], result["dimensions"]) == (121, "text-embedding-3-small", 256)
+    assert [len(call["input"]) for call in model.calls[-2:]] == [100, 21]
+    answer = instance.http.get("/api/v1/embeddings/search?q=a+sleeping+cat&collection=notes&limit=1")
+    assert [hit["text"] for hit in answer.json()] == ["the cat sleeps"]
+    assert instance.http.delete("/api/v1/embeddings?collection=notes").json()["removed"] == 121
+
+
+def test_a_conversation_is_remembered(instance: Instance, model: ModelServer) -> None:
+    model.answer = '{"summary": "They ship on Friday.", "facts": ["Ada wants Friday."]}'
+    talk = {"topic": "release", "conversation_history": [{"role": "Ada", "content": "Friday?"}]}
+    task_id = instance.http.post("/api/v1/memorize", json=talk).json()["task_id"]
+    assert instance.ended(task_id)["status"] == "COMPLETED"
+    (memory,) = instance.http.get("/api/v1/memories?topic=release").json()
+    assert (memory["summary"], memory["facts"]) == ("They ship on Friday.", ["Ada wants Friday."])
+    model.answer = None

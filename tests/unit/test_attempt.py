@@ -1,0 +1,103 @@
+"""What an attempt comes to, whatever its handler does."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from jobs.attempt import Attempt, Claim, Lanes, Outcome
+from jobs.errors import AttemptError, Cancelled, TaskError, Unavailable
+from jobs.handlers.context import Context, current
+from jobs.handlers.registry import TaskType
+from jobs.lanes.threads import Threads
+from jobs.lifecycle import Status
+from jobs.pools import Mode
+from jobs.retry import RetryPolicy
+from tests.support.contexts import SilentLine, context_for
+
+BUSY = TaskError("rate_limited", "busy", retryable=True, status_code=429, retry_after=7.0)
+
+
+def claim(**facts: Any) -> Claim:
+    row = {
+        "id": 1, "fence": 1, "attempt": 1, "task_type": "t", "queue": "low", "pool": "coroutine", "owner": "",
+        "prompt": "p", "model": "m", "input": {}, "metadata": {}, "account_id": None, "batch_id": None,
+        "depends_on": [], "stream": False, "profile": False, "max_retries": 1, "timeout_seconds": 10,
+        "retry": RetryPolicy(jitter=False).as_json(), "request_id": None, "waited_seconds": 0.0, "limited_for": None,
+    }  # fmt: skip
+    return Claim.from_row({**row, **facts})
+
+
+def run(handler: Any, mode: Mode = "coroutine", **facts: Any) -> Outcome:
+    nothing = cast(Any, None)
+    tools = context_for().tools
+    assert tools
+    types = {"t": TaskType("t", handler, nothing, mode)}
+    lanes = Lanes(types, tools, SilentLine(), Threads(), nothing, lambda _: None, lambda *_: None)
+    return asyncio.run(Attempt(claim(**facts), lanes).run())
+
+
+def raising(error: BaseException) -> Any:
+    async def handler(_context: Context) -> dict[str, Any]:
+        raise error
+
+    return handler
+
+
+def test_a_result_completes_it() -> None:
+    async def handler(context: Context) -> dict[str, Any]:
+        context.count({"total_tokens": 3})
+        assert current() is context
+        return {"ok": True}
+
+    outcome = run(handler)
+    assert (outcome.status, outcome.result, outcome.usage) == (Status.COMPLETED, {"ok": True}, {"total_tokens": 3})
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (AttemptError(TaskError("provider_error", "no")), Status.FAILED, "provider_error"),
+        (AttemptError(TaskError("timeout", "slow", retryable=True)), Status.RETRYING, "timeout"),
+        (Unavailable("gone"), Status.RETRYING, "database_unavailable"),
+        (ValueError("secret"), Status.FAILED, "handler_error"),
+        (TimeoutError("of its own"), Status.FAILED, "handler_error"),
+        (SystemExit(1), Status.FAILED, "handler_error"),
+    ],
+)
+def test_what_a_handler_raises_becomes_an_error(error: BaseException, status: Status, code: str) -> None:
+    outcome = run(raising(error))
+    assert outcome.error
+    assert (outcome.status, outcome.error.code) == (status, code)
+    assert "secret" not in outcome.error.message
+
+
+def test_a_handler_that_was_asked_to_end_and_does_is_cancelled() -> None:
+    assert run(raising(Cancelled())).status is Status.CANCELLED
+
+
+def test_waiting_out_a_busy_provider_is_free() -> None:
+    outcome = run(raising(AttemptError(BUSY)))
+    assert (outcome.status, outcome.delay, outcome.free) == (Status.RETRYING, 7.0, True)
+    impatient = run(raising(AttemptError(BUSY)), limited_for=3600.0)
+    assert (impatient.status, impatient.free) == (Status.RETRYING, False)
+
+
+def test_a_result_must_be_an_object() -> None:
+    async def handler(_context: Context) -> Any:
+        return ["no", "object"]
+
+    outcome = run(handler)
+    assert outcome.error
+    assert outcome.error.code == "handler_error"
+
+
+def test_an_unknown_type_fails() -> None:
+    outcome = run(raising(KeyError()), task_type="unheard")
+    assert outcome.error
+    assert outcome.error.code == "unknown_task_type"
+
+
+def test_a_thread_has_the_context_too() -> None:
+    outcome = run(lambda context: {"same": current() is context}, "thread", pool="thread")
+    assert outcome.result == {"same": True}
