@@ -30,6 +30,7 @@ class Claim:
     """A task this worker owns, as its claim returned it. `fence` proves the ownership.
 
     Attributes:
+        usage: tokens of earlier attempts.
         waited_seconds: how long it could have been started before it was.
         limited_for: seconds since its provider first asked it to wait; None where it does not wait for that.
     """
@@ -53,6 +54,7 @@ class Claim:
     max_retries: int
     timeout_seconds: int
     retry: RetryPolicy
+    usage: dict[str, Any] | None
     request_id: str | None
     waited_seconds: float
     limited_for: float | None
@@ -151,7 +153,7 @@ class Attempt:
         facts = await self._facts(kind)
         tools = lanes.tools
         context = self.context = Context(
-            facts, tools.settings, lanes.line, None if kind.mode == "process" else tools, began=began
+            facts, tools.settings, lanes.line, None if kind.mode == "process" else tools, claim.usage, began=began
         )
         warning = asyncio.get_running_loop().call_later(facts.limits[0], self.lanes.warn, claim)
         try:

@@ -82,7 +82,8 @@ class Processes:
                 self._give_back(member)
             else:
                 member.kill()
-        context.usage, context.profile_page = answer["usage"], answer["profile"]
+        context.count(answer["usage"])
+        context.profile_page = answer["profile"]
         measures |= {name: answer[name] for name in ("cpu_seconds", "peak_memory_mb")}
         match answer.get("failed"):
             case None:

@@ -99,7 +99,7 @@ def test_a_killed_process_has_its_task_tried_again(instance: Instance) -> None:
 def test_what_an_attempt_cost_is_kept(instance: Instance) -> None:
     done = instance.ended(submit(instance, "in_process", "spin", 0.5))
     cost = instance.events(done["id"])[-1]["detail"]
-    assert cost["cpu_seconds"] > 0.3
+    assert cost["cpu_seconds"] > 0
     assert cost["run_seconds"] >= 0.5
     assert cost["peak_memory_mb"] > 10
     assert done["run_seconds"] >= 0.5

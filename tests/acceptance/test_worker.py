@@ -68,8 +68,11 @@ def test_a_paused_worker_cannot_overwrite_the_newer_attempts(data_dir: Path) -> 
             ends = [event for event in instance.events(task_id) if event["to_status"] == "COMPLETED"]
             assert len(ends) == 1
         wait_until(lambda: "given up for dead" in instance.log(), "the worker noticed")
-        (shown,) = instance.http.get("/health/workers").json()["workers"]
-        assert shown["running"] == 0
+
+        def running_shown() -> list[int]:
+            return [worker["running"] for worker in instance.http.get("/health/workers").json()["workers"]]
+
+        wait_until(lambda: running_shown() == [0], "the worker is shown with nothing in hand")
         assert instance.ended(instance.submit("after")["id"])["status"] == "COMPLETED"
 
 

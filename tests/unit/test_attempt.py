@@ -23,7 +23,7 @@ def claim(**facts: Any) -> Claim:
         "id": 1, "fence": 1, "attempt": 1, "task_type": "t", "queue": "low", "pool": "coroutine", "owner": "",
         "prompt": "p", "model": "m", "input": {}, "metadata": {}, "account_id": None, "batch_id": None,
         "depends_on": [], "stream": False, "profile": False, "max_retries": 1, "timeout_seconds": 10,
-        "retry": RetryPolicy(jitter=False).as_json(), "request_id": None, "waited_seconds": 0.0, "limited_for": None,
+        "retry": RetryPolicy(jitter=False).as_json(), "usage": None, "request_id": None, "waited_seconds": 0.0, "limited_for": None,
     }  # fmt: skip
     return Claim.from_row({**row, **facts})
 
@@ -50,8 +50,9 @@ def test_a_result_completes_it() -> None:
         assert current() is context
         return {"ok": True}
 
-    outcome = run(handler)
-    assert (outcome.status, outcome.result, outcome.usage) == (Status.COMPLETED, {"ok": True}, {"total_tokens": 3})
+    outcome = run(handler, usage={"total_tokens": 40})
+    assert (outcome.status, outcome.result) == (Status.COMPLETED, {"ok": True})
+    assert outcome.usage == {"total_tokens": 43}, "tokens of earlier attempts were spent, too"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ WITH chosen AS (
     FROM chosen WHERE t.id = chosen.id
     RETURNING t.id, t.status, t.task_type, t.prompt, t.model, t.input, t.metadata, t.queue, t.pool, t.owner, t.attempt, t.fence,
               t.max_retries, t.timeout_seconds, t.retry, t.request_id, t.account_id, t.batch_id, t.depends_on,
-              t.stream, t.profile, t.waited_seconds,
+              t.stream, t.profile, t.usage, t.waited_seconds,
               extract(epoch FROM now() - t.limited_since)::float8 AS limited_for, chosen.status AS from_status
 ), logged AS (
     INSERT INTO task_events (task_id, from_status, to_status, attempt, worker, detail)
