@@ -23,7 +23,8 @@ def claim(**facts: Any) -> Claim:
         "id": 1, "fence": 1, "attempt": 1, "task_type": "t", "queue": "low", "pool": "coroutine", "owner": "",
         "prompt": "p", "model": "m", "input": {}, "metadata": {}, "account_id": None, "batch_id": None,
         "depends_on": [], "stream": False, "profile": False, "max_retries": 1, "timeout_seconds": 10,
-        "retry": RetryPolicy(jitter=False).as_json(), "usage": None, "request_id": None, "waited_seconds": 0.0, "limited_for": None,
+        "retry": RetryPolicy(jitter=False).as_json(), "usage": None, "request_id": None,
+        "waited_seconds": 0.0, "limited_for": None,
     }  # fmt: skip
     return Claim.from_row({**row, **facts})
 
