@@ -4,7 +4,8 @@ Both can be found in the database at any time, so it does no harm when a process
 looks, too.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
@@ -17,7 +18,7 @@ from jobs.store.database import Database, Row
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE: Final = 2000  # children in one transaction
+_AT_ONCE: Final = 1000  # children in one transaction
 
 
 class Followups:
@@ -39,20 +40,25 @@ class Followups:
     def release(self) -> set[int]:
         """Release, or fail, the children of parents that have ended; returns the batches of which tasks failed."""
         batches: set[int] = set()
-        while True:
-            with self._database.transaction() as session:
-                rows = session.all("release_children", {"limit": _AT_ONCE})
-                moved = [row for row in rows if row["id"] and row["status"] != Status.BLOCKED]
-                hooks.run(session, moved)
-            batches |= {row["batch_id"] for row in moved if row["status"] == Status.FAILED and row["batch_id"]}
-            hooks.tell(moved)
-            tell_watchers(self._doorbell.connection, moved)
-            try:
-                self._doorbell.announce(row for row in moved if row["announced_at"])
-            except RedisError as error:
-                log.warning("released, but not announced yet", tasks=len(moved), reason=str(error))
-            if not rows[0]["found"]:
-                return batches
+        # Redis is told of some while PostgreSQL moves the next.
+        with ThreadPoolExecutor(1, thread_name_prefix="release") as beside:
+            while True:
+                with self._database.transaction() as session:
+                    rows = session.all("release_children", {"limit": _AT_ONCE})
+                    moved = [row for row in rows if row["id"] and row["status"] != Status.BLOCKED]
+                    hooks.run(session, moved)
+                if not rows[0]["found"]:
+                    return batches
+                batches |= {row["batch_id"] for row in moved if row["status"] == Status.FAILED and row["batch_id"]}
+                beside.submit(self._tell, moved)
+
+    def _tell(self, moved: Sequence[Row]) -> None:
+        hooks.tell(moved)
+        tell_watchers(self._doorbell.connection, moved)
+        try:
+            self._doorbell.announce(row for row in moved if row["announced_at"])
+        except RedisError as error:
+            log.warning("released, but not announced yet", tasks=len(moved), reason=str(error))
 
     def close(self, ids: Collection[int] | None = None) -> None:
         """Close those of the batches (all when None) whose tasks have ended."""
