@@ -81,14 +81,14 @@ def main() -> None:
         crowd = Crowd(instance.port, [f"/api/v1/tasks/{task_id}/events" for task_id in waiting])
         wait_until(lambda: min(crowd.heard) > 0, "all watch")
         _row("200, of 200 waiting tasks", instance)
-        model.answer, model.script = "word " * 4000, type(model.script)([Behaviour(pause=0.02)])
+        model.answer, model.usual = "word " * 4000, Behaviour(pause=0.02)
         talking = instance.submit("talk", stream=True, priority=10, timeout_seconds=600)["id"]
         busy = Crowd(instance.port, [f"/api/v1/tasks/{talking}/events"] * 49)
         wait_until(lambda: min(busy.heard) > 5, "all hear the text")
         _row("249, of them 49 of one that talks", instance)
     with _instance() as (instance, model):
         creating(instance)
-        model.answer, model.script = "word " * 8000, type(model.script)([Behaviour(pause=0.02)])
+        model.answer, model.usual = "word " * 8000, Behaviour(pause=0.02)
         talking = instance.submit("talk", stream=True, priority=10, timeout_seconds=600)["id"]
         busy = Crowd(instance.port, [f"/api/v1/tasks/{talking}/events"] * 200)
         wait_until(lambda: min(busy.heard) > 5, "all hear the text")
