@@ -11,7 +11,8 @@ from flask import Flask, g, request
 
 from api import dashboard
 from api.errors import abort
-from jobs.settings import SCOPES, ApiKey, Scope, Settings, is_loopback
+from jobs.setting_values import SCOPES, ApiKey, Scope
+from jobs.settings import Settings, is_loopback
 
 _OPEN_PATHS = frozenset({"/health", "/api/v1/health"})
 _SAFE = ("GET", "HEAD", "OPTIONS")

@@ -3,9 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -86,22 +86,26 @@ class Outcome:
     measures: dict[str, Any] | None = None
 
 
+class Witness(Protocol):
+    """Who is told what happens in attempts."""
+
+    def warn(self, claim: Claim) -> None:
+        """It has passed its soft limit."""
+
+    def keep_profile(self, claim: Claim, page: str) -> None:
+        """It was to be profiled, and has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """What attempts run with.
-
-    Attributes:
-        warn: told of attempts that have passed their soft limit.
-        keep_profile: takes the profile of an attempt that was to be profiled.
-    """
+    """What attempts run with."""
 
     types: Mapping[str, TaskType]
     tools: Tools
     line: Line
     threads: Threads
     processes: Processes
-    warn: Callable[[Claim], None]
-    keep_profile: Callable[[Claim, str], None]
+    witness: Witness
 
 
 @dataclass(slots=True)
@@ -155,7 +159,7 @@ class Attempt:
         context = self.context = Context(
             facts, tools.settings, lanes.line, None if kind.mode == "process" else tools, claim.usage, began=began
         )
-        warning = asyncio.get_running_loop().call_later(facts.limits[0], self.lanes.warn, claim)
+        warning = asyncio.get_running_loop().call_later(facts.limits[0], self.lanes.witness.warn, claim)
         try:
             work = asyncio.create_task(self._safely_in_lane(kind, context))
             return await _within(facts.limits[1], work)
@@ -163,7 +167,7 @@ class Attempt:
             context.stop()
             warning.cancel()
             if context.profile_page:
-                lanes.keep_profile(claim, context.profile_page)
+                lanes.witness.keep_profile(claim, context.profile_page)
 
     async def _safely_in_lane(self, kind: TaskType, context: Context) -> Any:
         try:

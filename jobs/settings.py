@@ -10,19 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 from urllib.parse import quote, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from environs import Env, EnvValidationError
-from marshmallow import ValidationError, validate
+from marshmallow import validate
 
+from jobs import setting_values as parse
 from jobs.errors import SettingsError
 from jobs.priority import QUEUES, QueueName
+from jobs.setting_values import ApiKey
 from jobs.webhooks.guard import Networks
-from jobs.webhooks.signing import key_of
-
-Scope = Literal["read", "submit", "admin"]
-SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
-"""What a key may do, smallest first; each includes the ones before it."""
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -35,15 +31,6 @@ _SHORT_TARGET = 16
 
 AlertFormat = Literal["json", "slack", "wecom", "dingtalk"]
 ALERT_FORMATS: tuple[AlertFormat, ...] = ("json", "slack", "wecom", "dingtalk")
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A bootstrap key from `API_KEYS`."""
-
-    name: str
-    secret: str = field(repr=False)
-    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,21 +189,26 @@ def load() -> Settings:
     env: Any = Env(eager=False)
     env.read_env(".env", recurse=False)
     parsers = {
-        "keys": _api_keys, "queues": _queues, "shares": _shares, "level": _log_level, "fallbacks": _fallbacks,
-        "whsec": _callback_secret, "networks": _networks,
-    }  # fmt: skip
-    for name, parse in parsers.items():
-        env.add_parser(name, parse)
+        "keys": parse.api_keys,
+        "queues": parse.queues,
+        "shares": parse.shares,
+        "level": parse.log_level,
+        "fallbacks": parse.fallbacks,
+        "whsec": parse.callback_secret,
+        "networks": parse.networks,
+    }
+    for name, parser in parsers.items():
+        env.add_parser(name, parser)
 
     data_dir = Path(env.str("DATA_DIR", "./data"))
     embedded_pg, embedded_redis = embedded_urls(data_dir)
-    database_url = env.str("DATABASE_URL", "", validate=_url("postgresql", "postgres"))
-    redis_url = env.str("REDIS_URL", "", validate=_url("redis", "rediss", "unix"))
+    database_url = env.str("DATABASE_URL", "", validate=parse.url("postgresql", "postgres"))
+    redis_url = env.str("REDIS_URL", "", validate=parse.url("redis", "rediss", "unix"))
     app_env = env.str("APP_ENV", "development", validate=validate.OneOf(["development", "production"]))
     log_format = env.str("LOG_FORMAT", "auto", validate=validate.OneOf(["auto", "json", "text"]))
     log_dir = env.str("LOG_DIR", "")
-    providers_file = env.str("PROVIDERS_FILE", "", validate=_readable_file)
-    prompts_dir = env.str("PROMPTS_DIR", "", validate=_readable_directory)
+    providers_file = env.str("PROVIDERS_FILE", "", validate=parse.readable_file)
+    prompts_dir = env.str("PROMPTS_DIR", "", validate=parse.readable_directory)
     backup_dir = env.str("BACKUP_DIR", "")
     values: dict[str, Any] = {
         "database_url": database_url or embedded_pg,
@@ -230,7 +222,7 @@ def load() -> Settings:
         "watchers_max": env.int("WATCHERS_MAX", 250, validate=validate.Range(1, 5000)),
         "app_env": app_env,
         "api_keys": env.keys("API_KEYS", ""),
-        "llm_base_url": env.str("LLM_BASE_URL", "", validate=_url("http", "https")) or None,
+        "llm_base_url": env.str("LLM_BASE_URL", "", validate=parse.url("http", "https")) or None,
         "llm_api_key": env.str("LLM_API_KEY", "") or None,
         "default_model": env.str("DEFAULT_MODEL", "deepseek-chat", validate=validate.Length(min=1)),
         "embedding_model": env.str("EMBEDDING_MODEL", "text-embedding-3-small", validate=validate.Length(1, 200)),
@@ -241,28 +233,28 @@ def load() -> Settings:
         "worker_processes": env.int("WORKER_PROCESSES", os.cpu_count() or 1, validate=validate.Range(1, 1000)),
         "worker_process_memory_mb": env.int("WORKER_PROCESS_MEMORY_MB", 1024, validate=validate.Range(64)),
         "fallback_models": env.fallbacks("FALLBACK_MODELS", ""),
-        "rate_limit_patience": env.float("RATE_LIMIT_PATIENCE", 3600.0, validate=_seconds(0, 86_400 * 7)),
+        "rate_limit_patience": env.float("RATE_LIMIT_PATIENCE", 3600.0, validate=parse.seconds(0, 86_400 * 7)),
         "queue_shares": env.shares("QUEUE_SHARES", "high=1.0,default=0.9,low=0.7"),
-        "shutdown_grace_seconds": env.float("SHUTDOWN_GRACE_SECONDS", 25.0, validate=_seconds(1, 3600)),
+        "shutdown_grace_seconds": env.float("SHUTDOWN_GRACE_SECONDS", 25.0, validate=parse.seconds(1, 3600)),
         "task_default_timeout": env.int("TASK_DEFAULT_TIMEOUT", 300, validate=validate.Range(1, 86_400)),
         "task_max_retries": env.int("TASK_MAX_RETRIES", 3, validate=validate.Range(0, 100)),
         "prompt_max_chars": env.int("PROMPT_MAX_CHARS", 100_000, validate=validate.Range(min=1)),
-        "scheduler_tick_seconds": env.float("SCHEDULER_TICK_SECONDS", 1.0, validate=_seconds(0.05, 60)),
-        "reconcile_seconds": env.float("RECONCILE_SECONDS", 5.0, validate=_seconds(0.1, 600)),
+        "scheduler_tick_seconds": env.float("SCHEDULER_TICK_SECONDS", 1.0, validate=parse.seconds(0.05, 60)),
+        "reconcile_seconds": env.float("RECONCILE_SECONDS", 5.0, validate=parse.seconds(0.1, 600)),
         "log_level": env.level("LOG_LEVEL", "INFO"),
         "log_format": ("json" if app_env == "production" else "text") if log_format == "auto" else log_format,
         "log_dir": Path(log_dir) if log_dir else None,
         "handler_modules": tuple(env.list("HANDLER_MODULES", [])),
         "prompts_dir": Path(prompts_dir) if prompts_dir else None,
-        "tz_default": env.str("TZ_DEFAULT", "UTC", validate=_zone),
+        "tz_default": env.str("TZ_DEFAULT", "UTC", validate=parse.zone),
         "task_retention_days": env.int("TASK_RETENTION_DAYS", 30, validate=validate.Range(1, 36_500)),
         "backup_dir": Path(backup_dir) if backup_dir else data_dir / "backups",
         "backup_keep_days": env.int("BACKUP_KEEP_DAYS", 7, validate=validate.Range(1, 36_500)),
         "callback_secret": env.whsec("CALLBACK_SECRET", ""),
         "callback_allowed_networks": env.networks("CALLBACK_ALLOWED_NETWORKS", ""),
-        "alert_webhook_url": env.str("ALERT_WEBHOOK_URL", "", validate=_url("http", "https")) or None,
+        "alert_webhook_url": env.str("ALERT_WEBHOOK_URL", "", validate=parse.url("http", "https")) or None,
         "alert_format": env.str("ALERT_FORMAT", "json", validate=validate.OneOf(ALERT_FORMATS)),
-        "alert_queue_age_seconds": env.float("ALERT_QUEUE_AGE_SECONDS", 300.0, validate=_seconds(1, 86_400 * 7)),
+        "alert_queue_age_seconds": env.float("ALERT_QUEUE_AGE_SECONDS", 300.0, validate=parse.seconds(1, 86_400 * 7)),
     }
     try:
         env.seal()
@@ -284,113 +276,3 @@ def load_or_exit() -> Settings:
         return load()
     except SettingsError as error:
         fail(error)
-
-
-def _url(*schemes: str) -> Any:
-    def check(value: str) -> None:
-        if not value:
-            return
-        try:
-            parts = urlsplit(value)
-            _ = parts.port
-        except ValueError as error:
-            raise ValidationError("Not a valid URL.") from error
-        if parts.scheme not in schemes or not (parts.netloc or parts.path.strip("/")):
-            raise ValidationError(f"Not a URL with one of the schemes {', '.join(schemes)}.")
-
-    return check
-
-
-def _seconds(least: float, most: float) -> Any:
-    return validate.Range(least, most, error="Must be a number of seconds from {min} to {max}.")
-
-
-def _readable_file(value: str) -> None:
-    if value and not os.access(value, os.R_OK):
-        raise ValidationError("There is no such readable file.")
-
-
-def _readable_directory(value: str) -> None:
-    if value and not Path(value).is_dir():
-        raise ValidationError("There is no such directory.")
-
-
-def _zone(value: str) -> None:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValidationError("Not an IANA time zone.") from None
-
-
-def _log_level(value: str) -> str:
-    level = value.upper()
-    if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-        raise ValidationError("Must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL.")
-    return level
-
-
-def _queues(value: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not names or set(names) - set(QUEUES) or len(set(names)) < len(names):
-        raise ValidationError(f"Must be some of {', '.join(QUEUES)}, comma-separated, each at most once.")
-    return names
-
-
-def _shares(value: str) -> dict[str, float]:
-    """`high=1.0,default=0.9,low=0.7`; a queue left out may use everything."""
-    shares = dict.fromkeys(map(str, QUEUES), 1.0)
-    for part in filter(None, (part.strip() for part in value.split(","))):
-        name, _, number = part.partition("=")
-        try:
-            share = float(number)
-        except ValueError:
-            share = 0.0
-        if name.strip() not in shares or not 0 < share <= 1:
-            raise ValidationError(f"{part!r} is not queue=share with a share above 0 and up to 1.")
-        shares[name.strip()] = share
-    return shares
-
-
-def _fallbacks(value: str) -> dict[str, tuple[str, ...]]:
-    """`content_generation=model-b|model-c,text_generation=model-b`."""
-    found: dict[str, tuple[str, ...]] = {}
-    for part in filter(None, (part.strip() for part in value.split(","))):
-        name, _, given = part.partition("=")
-        models = tuple(model.strip() for model in given.split("|"))
-        if not name.strip() or not all(models):
-            raise ValidationError(f"{part!r} is not task_type=model|model...")
-        found[name.strip()] = models
-    return found
-
-
-def _callback_secret(value: str) -> str | None:
-    if value:
-        try:
-            key_of(value)
-        except ValueError as error:
-            raise ValidationError(str(error)) from error
-    return value or None
-
-
-def _networks(value: str) -> Networks:
-    """`10.0.0.0/8,fd00::/8`."""
-    try:
-        return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
-    except ValueError as error:
-        raise ValidationError(f"Not networks as 10.0.0.0/8, comma-separated: {error}.") from error
-
-
-def _api_keys(value: str) -> tuple[ApiKey, ...]:
-    keys: list[ApiKey] = []
-    for position, part in enumerate(filter(None, (part.strip() for part in value.split(","))), start=1):
-        # The message names the position only: what was written may be a secret.
-        fields = part.split(":")
-        if len(fields) != 3 or not fields[0] or len(fields[1]) < 16 or fields[2] not in SCOPES:
-            raise ValidationError(
-                f"Key number {position} is not name:secret:scope with a secret of 16 characters or more "
-                f"(without ':' and ',') and one of the scopes {', '.join(SCOPES)}."
-            )
-        keys.append(ApiKey(fields[0], fields[1], fields[2]))
-    if len({key.name for key in keys}) < len(keys):
-        raise ValidationError("Two keys have the same name.")
-    return tuple(keys)

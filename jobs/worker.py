@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -19,15 +19,16 @@ from uuid import uuid4
 import structlog
 import uvloop
 from rq import worker_registration
-from rq.command import parse_payload
 from rq.worker import BaseWorker
 
 from jobs import hooks, logs, settings
 from jobs.aftermath import Aftermath
-from jobs.attempt import Claim, Lanes
+from jobs.attempt import Lanes
+from jobs.attendant import Attendant
 from jobs.beats import BEAT_SECONDS
+from jobs.commands import Commands
 from jobs.deliverer import Deliverer
-from jobs.errors import SettingsError, TaskError, Unavailable
+from jobs.errors import SettingsError, Unavailable
 from jobs.flight import Flight
 from jobs.handlers import registry
 from jobs.handlers.context import Tools
@@ -35,13 +36,13 @@ from jobs.intake import Intake
 from jobs.lanes.processes import Processes
 from jobs.lanes.threads import Threads
 from jobs.ledger import Ledger, Run
-from jobs.lifecycle import Status, sources
+from jobs.lifecycle import Status
 from jobs.live import LIVE_SECONDS, Live
-from jobs.pools import Mode, Pools, pool_of
+from jobs.pools import Mode, Pools
 from jobs.priority import QUEUES
 from jobs.prompts import Prompts
 from jobs.providers import catalog
-from jobs.queues import CANCEL_COMMAND, AsyncDoorbell, RedisError, TaskJob, TaskQueue, connect
+from jobs.queues import AsyncDoorbell, RedisError, TaskJob, TaskQueue, connect
 from jobs.recorder import Recorder
 from jobs.settings import Settings
 from jobs.slots import SlotBudget
@@ -55,7 +56,6 @@ _REDIS_TTL = 20  # seconds without a beat after which RQ's tools no longer show 
 _HAND_BACK_SECONDS = 3.0  # of the grace period, kept for handing back and signing off
 _OVERTIME_SECONDS = 2.0
 _HANG_SECONDS = 30.0
-_GATHER_SECONDS = 0.05  # attempts that began together are late together
 _CANCELLATIONS = 5
 _INTAKE_SECONDS = 2.0  # for an id that is just being taken
 
@@ -86,8 +86,6 @@ class TaskWorker(BaseWorker):
             lane: SlotBudget(size, configured.worker_queues, configured.queue_shares) for lane, size in sizes.items()
         }
         self._capacity = sum(sizes.values())
-        self._late: list[int] = []
-        self._asides: set[asyncio.Task[Any]] = set()
         self._strays: set[Run] = set()
         self._worker_id: int | None = None
 
@@ -118,13 +116,17 @@ class TaskWorker(BaseWorker):
         self._threads = Threads()
         self._processes = Processes(self._settings.worker_process_memory_mb)
         prompts = Prompts(self._settings.prompts_dir)
-        tools = Tools(self._settings, self._database, self._providers, prompts, loop, self._refused)
-        lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._warn, self._keep_profile)
+        attendant = Attendant(self._database, self._doorbell, self._pools, self.name)
+        tools = Tools(self._settings, self._database, self._providers, prompts, loop, attendant.refused)
+        lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, attendant)
         self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
         self._intake = Intake(
             self._database, self._doorbell, self._slots, self._pools, self.name, self._flight.start, self._live.moved
         )
         self._flight.on_landing = self._intake.slot_freed
+        self._commands = Commands(
+            self._doorbell.client, self._database, self.pubsub_channel_name, self._flight.cancel, self._stop_soon
+        )
         async with self._database.opened():
             try:
                 await self._until_ready()
@@ -167,7 +169,7 @@ class TaskWorker(BaseWorker):
                 self._repeat(self._beat_in_redis, BEAT_SECONDS),
                 self._repeat(self._ledger.flush, _LEDGER_SECONDS),
                 self._repeat(self._live.flush, LIVE_SECONDS),
-                self._command_loop(),
+                self._commands.listen(),
                 self._aftermath.run(),
                 self._recorder.run(),
                 self._deliverer.run(),
@@ -217,42 +219,6 @@ class TaskWorker(BaseWorker):
                 self._ledger.back(row)
         self._live.moved(rows)
         self._aftermath.follows(rows)
-
-    # What happens in attempts
-
-    def _refused(self, task_id: int, fence: int, model: str, error: TaskError) -> None:
-        """An endpoint is busy: nobody calls this model for as long as it asked."""
-        pool = pool_of("coroutine", model)
-        in_flight = self._pools.refused((task_id, fence), pool)
-        log.info("the provider is busy", model=model, retry_after=error.retry_after)
-        self._beside(self._doorbell.refused(pool, self.name, in_flight, error.retry_after), "cool down")
-
-    def _warn(self, claim: Claim) -> None:
-        log.warning("soft limit passed", task_id=claim.id, task_type=claim.task_type, attempt=claim.attempt)
-        if not self._late:
-            self._beside(self._note_late(), "note the soft limit")
-        self._late.append(claim.id)
-
-    async def _note_late(self) -> None:
-        await asyncio.sleep(_GATHER_SECONDS)
-        late, self._late = self._late, []
-        await self._database.all("note_late", {"ids": late, "worker": self.name, "worker_id": self._worker_id})
-
-    def _keep_profile(self, claim: Claim, page: str) -> None:
-        facts = {"id": claim.id, "attempt": claim.attempt, "page": page}
-        self._beside(self._database.all("keep_profile", facts), "keep profile")
-
-    def _beside(self, work: Coroutine[Any, Any, Any], what: str) -> None:
-        """Do something beside everything else; what goes wrong with it is logged."""
-
-        def done(task: "asyncio.Task[Any]") -> None:
-            self._asides.discard(task)
-            if not task.cancelled() and (error := task.exception()):
-                log.warning("not done", what=what, reason=str(error))
-
-        task = asyncio.create_task(work)
-        self._asides.add(task)
-        task.add_done_callback(done)
 
     # Beats
 
@@ -320,39 +286,6 @@ class TaskWorker(BaseWorker):
             self._ledger.show_again()
         if self._intake.suspended:
             await self._doorbell.client.hset(self.key, "state", "suspended")
-
-    # Commands, ours and RQ's, from RQ's channel for this worker
-
-    async def _command_loop(self) -> None:
-        while True:
-            try:
-                async with self._doorbell.client.pubsub() as pubsub:
-                    await pubsub.subscribe(self.pubsub_channel_name)
-                    while True:
-                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=BEAT_SECONDS)
-                        if message:
-                            await self._command(message)
-            except (RedisError, Unavailable, OSError) as error:
-                log.warning("not listening for commands", worker=self.name, reason=str(error))
-                await asyncio.sleep(_START_PAUSE_SECONDS)
-
-    async def _command(self, message: dict[str, Any]) -> None:
-        try:
-            payload = parse_payload(message)
-            command = payload["command"]
-            task_ids = {int(task_id) for task_id in payload.get("task_ids") or [payload.get("job_id", 0)]}
-        except (ValueError, TypeError, LookupError, AttributeError):
-            log.warning("ignored a command that is not understood", worker=self.name)
-            return
-        if command in ("stop-job", "stop-execution"):  # RQ's own, as `rq` and its dashboard send them
-            wish = {"ids": list(task_ids), "batch_id": None, "sources": sources(Status.CANCELLED)}
-            await self._database.all("cancel_tasks", wish)
-        if command in ("stop-job", "stop-execution", CANCEL_COMMAND):
-            self._flight.cancel(task_ids)
-        elif command == "shutdown":
-            self._stop_soon()
-        else:
-            log.info("ignored an RQ command", worker=self.name, command=str(command))
 
 
 async def _end(tasks: set["asyncio.Task[Any]"]) -> None:

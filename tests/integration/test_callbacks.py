@@ -18,7 +18,8 @@ from api import create_app, services
 from jobs.deliverer import Deliverer
 from jobs.handlers.maintenance import cleanup
 from jobs.retry import RetryPolicy
-from jobs.settings import ApiKey, Settings
+from jobs.setting_values import ApiKey
+from jobs.settings import Settings
 from jobs.store.database import Database, Json
 from tests.support.hand import finish
 from tests.support.receiver import Got, Receiver

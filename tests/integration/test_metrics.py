@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from api import create_app, services
 from jobs import statistics
 from jobs.errors import TaskError
-from jobs.settings import ApiKey, Settings
+from jobs.setting_values import ApiKey
+from jobs.settings import Settings
 from jobs.store.database import Database
 from tests.support import hand
 

@@ -19,7 +19,8 @@ from jobs.errors import Unavailable
 from jobs.live import MOVED, live_channel, text_key
 from jobs.queues import Doorbell
 from jobs.reconcile import Reconciler
-from jobs.settings import ApiKey, Settings
+from jobs.setting_values import ApiKey
+from jobs.settings import Settings
 from jobs.store.database import Database
 from tests.support.hand import claim, finish, record, register
 from tests.support.waiting import wait_until

@@ -10,7 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app, services
-from jobs.settings import ApiKey, Settings
+from jobs.setting_values import ApiKey
+from jobs.settings import Settings
 from jobs.store.database import Database
 
 TASK = {"prompt": "p", "model": "m"}

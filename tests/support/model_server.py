@@ -6,7 +6,6 @@
 import argparse
 import asyncio
 import json
-import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from aiohttp import web
 
 from jobs.providers.base import EmbeddingRequest
 from jobs.providers.offline import OfflineProvider
+from tests.support.serving import MOST_BYTES, serving
 
 Kind = Literal["answer", "error", "drop", "hang", "garbage", "cut"]
 
@@ -57,7 +57,7 @@ class ModelServer:
 
     def application(self) -> web.Application:
         """The server's app."""
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app = web.Application(client_max_size=MOST_BYTES)
         app.router.add_post("/v1/chat/completions", self._called)
         app.router.add_post("/v1/embeddings", self._called)
         return app
@@ -139,26 +139,8 @@ class ModelServer:
     @contextmanager
     def serving(self) -> Iterator[str]:
         """Serve on a free port from a thread; yields the base URL for LLM_BASE_URL."""
-        loop = asyncio.new_event_loop()
-        runner = web.AppRunner(self.application(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-
-        async def start() -> int:
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
-            await site.start()
-            port: int = runner.addresses[0][1]
-            return port
-
-        thread = threading.Thread(target=loop.run_forever, daemon=True)
-        thread.start()
-        port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
-        try:
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(10)
-            loop.close()
+        with serving(self.application()) as url:
+            yield f"{url}/v1"
 
 
 def _usage(text: str) -> dict[str, int]:

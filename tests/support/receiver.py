@@ -1,7 +1,6 @@
 """Somebody who is called back, or told of alerts: a real HTTP server that keeps what it got and answers as told."""
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+
+from tests.support.serving import MOST_BYTES, serving
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,7 @@ class Receiver:
     @contextmanager
     def serving(self) -> Iterator[str]:
         """Serve on a free port of 127.0.0.1 from a thread; yields the base URL."""
-        loop = asyncio.new_event_loop()
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app = web.Application(client_max_size=MOST_BYTES)
         app.router.add_post("/{path:.*}", self._take)
-        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-
-        async def start() -> int:
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            port: int = runner.addresses[0][1]
-            return port
-
-        thread = threading.Thread(target=loop.run_forever, daemon=True)
-        thread.start()
-        port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(10)
-            loop.close()
+        with serving(app) as url:
+            yield url

@@ -14,7 +14,7 @@ HOMES = {
     "flask_smorest": ["api/"],
     "psycopg": ["jobs/store/", "deploy/"],
     "psycopg_pool": ["jobs/store/"],
-    "rq": ["jobs/queues.py", "jobs/worker.py", "scheduler/", "api/dashboard.py"],
+    "rq": ["jobs/queues.py", "jobs/commands.py", "jobs/worker.py", "scheduler/", "api/dashboard.py"],
     "rq_scheduler": ["scheduler/clock.py"],
     "rq_dashboard": ["api/dashboard.py"],
     "redis": ["jobs/queues.py", "jobs/ledger.py", "deploy/embedded.py"],
@@ -24,7 +24,7 @@ HOMES = {
     "environs": ["jobs/settings.py"],
     "structlog.contextvars": ["api/", "jobs/logs.py"],
 }
-PURE = ["lifecycle", "priority", "retry", "slots", "errors"]
+PURE = ["lifecycle", "priority", "retry", "slots", "errors", "pools"]
 IMPURE = {"os", "time", "socket", "random", "asyncio", "logging", "structlog", "pathlib", "threading", "datetime"}
 
 FILES = [path for room in ("api", "jobs", "scheduler", "deploy") for path in (ROOT / room).rglob("*.py")]

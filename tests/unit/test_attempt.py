@@ -18,6 +18,16 @@ from tests.support.contexts import SilentLine, context_for
 BUSY = TaskError("rate_limited", "busy", retryable=True, status_code=429, retry_after=7.0)
 
 
+class Unmoved:
+    """Hears of everything, and does nothing about it."""
+
+    def warn(self, claim: Claim) -> None:
+        """So be it."""
+
+    def keep_profile(self, claim: Claim, page: str) -> None:
+        """So be it."""
+
+
 def claim(**facts: Any) -> Claim:
     row = {
         "id": 1, "fence": 1, "attempt": 1, "task_type": "t", "queue": "low", "pool": "coroutine", "owner": "",
@@ -34,7 +44,7 @@ def run(handler: Any, mode: Mode = "coroutine", **facts: Any) -> Outcome:
     tools = context_for().tools
     assert tools
     types = {"t": TaskType("t", handler, nothing, mode)}
-    lanes = Lanes(types, tools, SilentLine(), Threads(), nothing, lambda _: None, lambda *_: None)
+    lanes = Lanes(types, tools, SilentLine(), Threads(), nothing, Unmoved())
     return asyncio.run(Attempt(claim(**facts), lanes).run())
 
 

@@ -199,7 +199,7 @@ WHERE t.id = p.id AND t.fence = p.fence AND t.status = 'PROCESSING'
 -- The soft limit of these attempts has passed.
 INSERT INTO task_events (task_id, from_status, to_status, attempt, worker, detail)
 SELECT id, 'PROCESSING', 'PROCESSING', attempt, %(worker)s, '{"warning": "soft_limit"}'
-FROM tasks WHERE id = ANY (%(ids)s) AND status = 'PROCESSING' AND worker_id = %(worker_id)s
+FROM tasks WHERE id = ANY (%(ids)s) AND status = 'PROCESSING'
 RETURNING task_id
 
 -- name: keep_profile

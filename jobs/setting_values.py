@@ -1,0 +1,138 @@
+"""What single settings mean: parsers and checks, each raising `ValidationError` with what is wrong."""
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from marshmallow import ValidationError, validate
+
+from jobs.priority import QUEUES
+from jobs.webhooks.guard import Networks
+from jobs.webhooks.signing import key_of
+
+Scope = Literal["read", "submit", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
+"""What a key may do, smallest first; each includes the ones before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A bootstrap key from `API_KEYS`."""
+
+    name: str
+    secret: str = field(repr=False)
+    scope: Scope
+
+
+def url(*schemes: str) -> Any:
+    def check(value: str) -> None:
+        if not value:
+            return
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError as error:
+            raise ValidationError("Not a valid URL.") from error
+        if parts.scheme not in schemes or not (parts.netloc or parts.path.strip("/")):
+            raise ValidationError(f"Not a URL with one of the schemes {', '.join(schemes)}.")
+
+    return check
+
+
+def seconds(least: float, most: float) -> Any:
+    return validate.Range(least, most, error="Must be a number of seconds from {min} to {max}.")
+
+
+def readable_file(value: str) -> None:
+    if value and not os.access(value, os.R_OK):
+        raise ValidationError("There is no such readable file.")
+
+
+def readable_directory(value: str) -> None:
+    if value and not Path(value).is_dir():
+        raise ValidationError("There is no such directory.")
+
+
+def zone(value: str) -> None:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValidationError("Not an IANA time zone.") from None
+
+
+def log_level(value: str) -> str:
+    level = value.upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+        raise ValidationError("Must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL.")
+    return level
+
+
+def queues(value: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not names or set(names) - set(QUEUES) or len(set(names)) < len(names):
+        raise ValidationError(f"Must be some of {', '.join(QUEUES)}, comma-separated, each at most once.")
+    return names
+
+
+def shares(value: str) -> dict[str, float]:
+    """`high=1.0,default=0.9,low=0.7`; a queue left out may use everything."""
+    shares = dict.fromkeys(map(str, QUEUES), 1.0)
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, _, number = part.partition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            share = 0.0
+        if name.strip() not in shares or not 0 < share <= 1:
+            raise ValidationError(f"{part!r} is not queue=share with a share above 0 and up to 1.")
+        shares[name.strip()] = share
+    return shares
+
+
+def fallbacks(value: str) -> dict[str, tuple[str, ...]]:
+    """`content_generation=model-b|model-c,text_generation=model-b`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, _, given = part.partition("=")
+        models = tuple(model.strip() for model in given.split("|"))
+        if not name.strip() or not all(models):
+            raise ValidationError(f"{part!r} is not task_type=model|model...")
+        found[name.strip()] = models
+    return found
+
+
+def callback_secret(value: str) -> str | None:
+    if value:
+        try:
+            key_of(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+    return value or None
+
+
+def networks(value: str) -> Networks:
+    """`10.0.0.0/8,fd00::/8`."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError as error:
+        raise ValidationError(f"Not networks as 10.0.0.0/8, comma-separated: {error}.") from error
+
+
+def api_keys(value: str) -> tuple[ApiKey, ...]:
+    keys: list[ApiKey] = []
+    for position, part in enumerate(filter(None, (part.strip() for part in value.split(","))), start=1):
+        # The message names the position only: what was written may be a secret.
+        fields = part.split(":")
+        if len(fields) != 3 or not fields[0] or len(fields[1]) < 16 or fields[2] not in SCOPES:
+            raise ValidationError(
+                f"Key number {position} is not name:secret:scope with a secret of 16 characters or more "
+                f"(without ':' and ',') and one of the scopes {', '.join(SCOPES)}."
+            )
+        keys.append(ApiKey(fields[0], fields[1], fields[2]))
+    if len({key.name for key in keys}) < len(keys):
+        raise ValidationError("Two keys have the same name.")
+    return tuple(keys)
