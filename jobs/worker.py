@@ -133,7 +133,7 @@ class TaskWorker(BaseWorker):
                 if not self._stopping.is_set():
                     await self._run_loops()
             finally:
-                self._processes.close()
+                await self._processes.close()
                 self._aftermath.close()
                 await self._providers.aclose()
                 await self._doorbell.aclose()

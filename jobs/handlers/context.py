@@ -106,6 +106,7 @@ class Context:
     calls: int = 0
     profile_page: str | None = None
     began: float = field(default_factory=time.monotonic)
+    _has_shown: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -176,6 +177,7 @@ class Context:
     def stream(self, text: str) -> None:
         """Show a piece of text to whoever watches, when the task was submitted with `stream`."""
         if self.facts.stream and not self.is_cancelled:
+            self._has_shown = True
             self.line.text(self.task_id, self.facts.fence, text)
 
     @cached_property
@@ -220,7 +222,8 @@ class Context:
     async def ask(self, request: ChatRequest) -> tuple[ChatAnswer, str]:
         """A model's answer, with the name of the provider; streamed and counted.
 
-        When the model cannot answer now, those that FALLBACK_MODELS names for this type are asked in turn.
+        When the model cannot answer now, those that FALLBACK_MODELS names for this type are asked in turn; but not
+        once some of its text was shown, which another model cannot go on with.
 
         Raises:
             AttemptError: as the last of them says.
@@ -230,7 +233,7 @@ class Context:
             try:
                 return await self._ask(request.with_model(model))
             except AttemptError as failure:
-                if failure.error.code not in _PASSING or not failure.error.retryable:
+                if failure.error.code not in _PASSING or not failure.error.retryable or self._has_shown:
                     raise
                 self.log.info("asking another model", model=model, error=failure.error.code)
         return await self._ask(request.with_model(models[-1]))

@@ -47,11 +47,12 @@ class Member:
     writer: asyncio.StreamWriter
     tasks: int = 0
 
-    def kill(self) -> None:
+    async def end(self) -> None:
         """End it and everything it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.writer.close()
+        await self.process.wait()
 
 
 class Processes:
@@ -79,9 +80,9 @@ class Processes:
             healthy = True
         finally:
             if healthy:
-                self._give_back(member)
+                await self._give_back(member)
             else:
-                member.kill()
+                await member.end()
         context.count(answer["usage"])
         context.profile_page = answer["profile"]
         measures |= {name: answer[name] for name in ("cpu_seconds", "peak_memory_mb")}
@@ -116,7 +117,7 @@ class Processes:
             if member.process.returncode is None and not member.reader.at_eof():
                 member.tasks += 1
                 return member
-            member.kill()
+            await member.end()
         return await self._start()
 
     async def _start(self) -> Member:
@@ -133,24 +134,24 @@ class Processes:
             async with asyncio.timeout(_START_SECONDS):
                 ready = await reader.readline()
         except BaseException:
-            member.kill()
+            await member.end()
             raise
         if not ready:
-            member.kill()
+            await member.end()
             raise AttemptError(TaskError("process_lost", "A process for it could not be started.", retryable=True))
         return member
 
-    def _give_back(self, member: Member) -> None:
+    async def _give_back(self, member: Member) -> None:
         try:
             grown = psutil.Process(member.process.pid).memory_info().rss > self._memory_limit_mb * 2**20
         except psutil.Error:
             grown = True
         if member.tasks >= TASKS_EACH or grown:
-            member.kill()
+            await member.end()
         else:
             self._idle.append(member)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the idle ones; those that work end with their attempts."""
         while self._idle:
-            self._idle.pop().kill()
+            await self._idle.pop().end()

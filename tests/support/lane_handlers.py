@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import threading
 import time
 from typing import Any
@@ -74,6 +75,8 @@ def in_process(context: Context) -> dict[str, Any]:
             until = time.monotonic() + context.input["seconds"]
             while time.monotonic() < until:
                 pass
+        case "spawn":
+            subprocess.run(["sleep", "60"], check=False)
         case "allocate":
             return {**_report(), "size": len(bytearray(200 * 2**20)), "pid": os.getpid()}
     return {**_report(), "pid": os.getpid()}

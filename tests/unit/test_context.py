@@ -77,6 +77,19 @@ def test_text_is_shown_when_the_task_asked_for_it(stream: bool, said: list[str])
     assert context.line.said == said
 
 
+def test_no_other_model_goes_on_with_a_text_that_broke_off() -> None:
+    class Breaks(Endpoints):
+        async def chat(self, request: ChatRequest, on_text: Any = None) -> ChatAnswer:
+            on_text("Once upon")
+            return await super().chat(request, None)
+
+    endpoints = Breaks(a=DOWN)
+    context, _ = context_with(endpoints, ("b",), stream=True)
+    with pytest.raises(AttemptError):
+        ask(context)
+    assert endpoints.asked == ["a"]
+
+
 def test_progress_is_kept_within_its_bounds_and_ends_what_is_cancelled() -> None:
     context, _ = context_with(Endpoints())
     assert isinstance(context.line, SilentLine)
