@@ -105,9 +105,13 @@ class CallbackUrl(fields.Url):
         url: str = super()._deserialize(value, *args, **kwargs)
         storable_text(url)
         try:
-            address = guard.literal(urlsplit(url).hostname or "")
+            parts = urlsplit(url)
+            has_secret, _ = bool(parts.username or parts.password), parts.port
+            address = guard.literal(parts.hostname or "")
         except ValueError:
             raise self.make_error("invalid", input=value) from None
+        if has_secret:
+            raise ValidationError("May not hold a name or password: others can read it.")
         # What names stand for is looked at when they are called.
         if address and not guard.is_allowed(address, services.get().settings.callback_allowed_networks):
             raise ValidationError("Callbacks may not go to this address.")
@@ -195,11 +199,10 @@ class NewTask(Schema):
 def _template_problems(data: dict[str, Any]) -> dict[str, list[str]]:
     problems: dict[str, list[str]] = {}
     for name in ("prompt", "input"):
-        for text in templates.texts(data.get(name)):
-            try:
-                templates.check(text)
-            except templates.TemplateProblem as error:
-                problems[name] = [str(error)]
+        try:
+            templates.check(data.get(name))
+        except templates.TemplateProblem as error:
+            problems[name] = [str(error)]
     return problems
 
 
@@ -296,6 +299,7 @@ class BatchSchema(Schema):
     counts = fields.Dict(keys=fields.String(), values=fields.Integer())
     progress = fields.Integer(metadata={"description": "Percent of its tasks that have ended."})
     errors = fields.List(fields.Nested(BatchErrorSchema), metadata={"description": "The first 100."})
+    callback_url = fields.String(allow_none=True)
     created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
     completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
 

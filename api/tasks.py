@@ -6,6 +6,7 @@ from flask import Response, g, jsonify, request, url_for
 
 from api import services
 from api.bodies import Blueprint
+from api.errors import abort
 from api.paging import page_of
 from api.schemas import (
     BatchSchema,
@@ -15,6 +16,7 @@ from api.schemas import (
     TaskQuery,
     TaskSchema,
 )
+from jobs.errors import UnknownParents
 from jobs.shapes import shown_task
 from jobs.store import listing
 from jobs.submit import Idempotency, Submitted
@@ -22,10 +24,8 @@ from jobs.submit import Idempotency, Submitted
 blueprint = Blueprint("tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them")
 
 _REPLAYED = {"Idempotent-Replayed": "true"}
-# pyinstrument's page carries its script; it may show itself and nothing else.
-_PROFILE_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; sandbox allow-scripts"
-)
+# pyinstrument's page carries its script; it may show itself and load nothing.
+_PROFILE_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline' data:; img-src data:"
 
 
 def _idempotency(headers: dict[str, Any]) -> Idempotency | None:
@@ -97,13 +97,18 @@ def retry_task(task_id: int) -> Any:
 def create_batch(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit up to 10,000 tasks together, all or none."""
     tools = services.get()
-    submitted = tools.submitter.batch(
-        wanted["tasks"],
-        callback_url=wanted.get("callback_url"),
-        caller=g.caller,
-        request_id=g.request_id,
-        idempotency=_idempotency(headers),
-    )
+    try:
+        submitted = tools.submitter.batch(
+            wanted["tasks"],
+            callback_url=wanted.get("callback_url"),
+            caller=g.caller,
+            request_id=g.request_id,
+            idempotency=_idempotency(headers),
+        )
+    except UnknownParents as error:
+        unknown, said = set(error.ids), {"depends_on": [str(error)]}
+        places = (place for place, task in enumerate(wanted["tasks"]) if unknown & set(task.get("depends_on", ())))
+        abort(422, errors={"json": {"tasks": dict.fromkeys(places, said)}})
     batch_id = submitted.row["id"]
     batch = tools.manager.batch(batch_id)
     return _created(batch, submitted, url_for("tasks.get_batch", batch_id=batch_id))

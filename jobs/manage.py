@@ -57,6 +57,11 @@ class Manager:
 
         One that depends on tasks which have not completed waits for them again.
         """
+        if broken := self._database.all("broken_parents", {"id": task_id}):
+            parent = broken[0]
+            raise StateConflict(
+                f"Task {task_id} depends on task {parent['id']}, which is {parent['status']}: retry that one first."
+            )
         rows = self._retry({"ids": [task_id], "batch_id": None})
         if not rows:
             raise StateConflict(

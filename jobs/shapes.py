@@ -39,6 +39,7 @@ def shown_batch(
         "counts": {state["status"]: state["count"] for state in states},
         "progress": 100 * done // batch["total"] if batch["total"] else 100,
         "errors": errors,
+        "callback_url": batch["callback_url"],
         "created_at": batch["created_at"],
         "completed_at": max((state["last_end"] for state in ended), default=batch["completed_at"])
         if finished

@@ -23,6 +23,7 @@ _FILTERS: Final = (
     "round", "sort", "string", "title", "tojson", "trim", "truncate", "unique", "upper",
 )  # fmt: skip
 _MOST_FILTERS: Final = 5  # one on another: some let a text grow each time
+_MOST_NODES: Final = 2000  # parts of all templates of a task: some hundred expressions
 _LONGEST: Final = 1_000_000  # characters that one text may become
 
 
@@ -49,17 +50,37 @@ def _join(values: Iterable[Any], separator: str = "", attribute: str | None = No
 _environment.filters |= {"join": _join, "tojson": lambda value: orjson.dumps(value).decode()}
 
 
-def check(text: str) -> None:
-    """See whether a text may be filled in.
+def check(value: Any) -> None:
+    """See whether all texts in a JSON value may be filled in.
 
     Raises:
-        TemplateProblem: it is not well-formed, or uses what is not allowed.
+        TemplateProblem: one is not well-formed, or uses what is not allowed; or all together are too much.
     """
+    size = 0
+    for text in texts(value):
+        if _is_template(text):
+            size += _size(text)
+        if size > _MOST_NODES:
+            raise TemplateProblem("There is more to fill in than a template may have.")
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text or "{#" in text
+
+
+def _size(text: str) -> int:
+    """How much a text's template is; raises like `check`."""
     try:
         tree = _environment.parse(text)
-    except TemplateError as error:
+        size = sum(1 for _ in tree.find_all(nodes.Node))
+        if size <= _MOST_NODES:
+            _check(tree, loops=0, filters=0)
+            _environment.compile(tree)
+    except (TemplateError, SyntaxError) as error:
         raise TemplateProblem(f"Not a valid template: {error}") from None
-    _check(tree, loops=0, filters=0)
+    except RecursionError:
+        raise TemplateProblem("Not a valid template: it is nested too deeply.") from None
+    return size
 
 
 def _check(node: nodes.Node, loops: int, filters: int) -> None:
@@ -97,7 +118,7 @@ def fill(value: Any, parents: Sequence[Mapping[str, Any]], where: str) -> Any:
         AttemptError: template_error: the parents have not what the template reads.
     """
     if isinstance(value, str):
-        return _fill(value, parents, where) if "{{" in value or "{%" in value else value
+        return _fill(value, parents, where) if _is_template(value) else value
     if isinstance(value, dict):
         return {key: fill(item, parents, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list):
@@ -107,7 +128,7 @@ def fill(value: Any, parents: Sequence[Mapping[str, Any]], where: str) -> Any:
 
 def _fill(text: str, parents: Sequence[Mapping[str, Any]], where: str) -> str:
     try:
-        check(text)
+        _size(text)
         parts: list[str] = []
         room = _LONGEST
         for part in _environment.from_string(text).generate(parents=parents):

@@ -100,7 +100,10 @@ class Schedules:
 
     def add_builtin(self) -> None:
         """Make the schedules that every installation has, once."""
+        known = {row["builtin"] for row in self._database.all("builtin_schedules")}
         for executor, facts in _BUILTIN.items():
+            if executor in known:
+                continue  # an INSERT in vain would use an id up
             self.create({**DEFAULTS, **facts, "task_type": executor, "timezone": self._settings.tz_default}, executor)
 
     def compare_with_clock(self) -> None:

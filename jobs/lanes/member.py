@@ -31,6 +31,7 @@ from jobs.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+_PROGRESS_SECONDS = 0.1
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -41,6 +42,8 @@ class Wire:
         self._socket = socket.socket(fileno=fd)
         self._reader = self._socket.makefile("rb")
         self._sending = threading.Lock()
+        self._newest: tuple[int, str | None] | None = None  # progress that the worker has not heard of
+        self._has_news = threading.Event()
 
     def send(self, message: dict[str, Any]) -> None:
         """Say something to the worker."""
@@ -53,8 +56,24 @@ class Wire:
         return self._reader.readline()
 
     def progress(self, task_id: int, fence: int, percent: int, message: str | None) -> None:
-        """See `Line`."""
-        self.send({"progress": [percent, message]})
+        """See `Line`. Costs next to nothing: what is said is sent a few times a second, by `send_progress`."""
+        self._newest = (percent, message)
+        self._has_news.set()
+
+    def forget_progress(self) -> None:
+        """The attempt is over: what was not sent yet must not be taken for the next one's."""
+        with self._sending:
+            self._newest = None
+
+    def send_progress(self) -> None:
+        """For ever."""
+        while True:
+            self._has_news.wait()
+            self._has_news.clear()
+            with self._sending:
+                if newest := self._newest:
+                    self._socket.sendall(messages.pack({"progress": newest}))
+            time.sleep(_PROGRESS_SECONDS)
 
     def text(self, task_id: int, fence: int, piece: str) -> None:
         """See `Line`."""
@@ -81,6 +100,7 @@ def perform(kind: TaskType | None, context: Context, wire: Wire) -> None:
     except (Exception, SystemExit) as surprise:
         context.log.exception("handler raised")
         answer = {"failed": "raised", "kind": type(surprise).__name__}
+    wire.forget_progress()
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wire.send({
         **answer,
@@ -116,6 +136,7 @@ def main(fd: int, worker: int) -> None:
     wire.send({"ready": True})
     tasks: queue.SimpleQueue[Context] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(wire, tasks, configured), daemon=True).start()
+    threading.Thread(target=wire.send_progress, daemon=True).start()
     while True:
         context = tasks.get()
         perform(types.get(context.facts.task_type), context, wire)

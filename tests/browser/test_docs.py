@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.support.instance import Instance, fresh_directory, running
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -96,5 +97,17 @@ def test_the_dashboard_shows_queues_and_workers_and_runs_no_prompt(instance: Ins
         visit.page.get_by_text(seen).first.wait_for()
         _picture(visit.page, "dashboard" + path.replace("/", "_"))
         assert visit.page.title() != "owned"
+    assert {host for host in visit.hosts if host} == {f"127.0.0.1:{instance.port}"}
+    assert visit.complaints == []
+
+
+def test_a_profile_renders_from_this_machine_alone(instance: Instance, visit: Visit) -> None:
+    body = {"task_type": "monitoring_report", "profile": True}
+    task_id = instance.ended(instance.http.post("/api/v1/tasks", json=body).json()["id"])["id"]
+    path = f"/api/v1/tasks/{task_id}/profile"
+    wait_until(lambda: instance.http.get(path).status_code == 200, "the profile is kept")
+    visit.page.goto(f"http://127.0.0.1:{instance.port}{path}")
+    visit.page.get_by_text(f"task {task_id}, attempt 1").first.wait_for()
+    _picture(visit.page, "profile")
     assert {host for host in visit.hosts if host} == {f"127.0.0.1:{instance.port}"}
     assert visit.complaints == []

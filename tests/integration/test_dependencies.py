@@ -119,6 +119,14 @@ class TestDependsOn:
         family.end(parent)
         assert family.states(child) == ["PENDING"]
 
+    def test_a_child_cannot_be_retried_before_the_parent_that_failed(self, family: Family) -> None:
+        parent = family.submit()
+        child = family.submit(parent)
+        family.end(parent, status="FAILED")
+        answer = family.client.post(f"/api/v1/tasks/{child}/retry")
+        assert answer.status_code == 409
+        assert f"task {parent}, which is FAILED" in answer.get_json()["message"]
+
     def test_a_delayed_child_also_waits_for_its_time(self, family: Family, redis_client: "redis.Redis") -> None:
         parent = family.submit()
         child = family.submit(parent, delay_seconds=3600)
@@ -173,6 +181,13 @@ class TestDependsOn:
 
 
 class TestBatches:
+    def test_a_task_with_an_unknown_parent_is_named(self, family: Family) -> None:
+        task = {"prompt": "p", "model": "m"}
+        answer = family.client.post("/api/v1/tasks/batch", json={"tasks": [task, {**task, "depends_on": [98765]}]})
+        assert answer.status_code == 422
+        assert answer.get_json()["errors"]["json"] == {"tasks": {"1": {"depends_on": ["There is no task 98765."]}}}
+        assert family.client.get("/api/v1/tasks").get_json() == []
+
     def test_only_its_failures_run_again_also_those_that_depend_on_each_other(self, family: Family) -> None:
         parent = family.submit()
         tasks = [{"prompt": "p", "model": "m"}] * 2 + [{"prompt": "p", "model": "m", "depends_on": [parent]}]

@@ -9,5 +9,6 @@ def test_what_is_shown_of_a_task_is_what_the_document_says() -> None:
 
 
 def test_what_is_shown_of_a_batch_is_what_the_document_says() -> None:
-    batch = {"id": 1, "total": 0, "cancelled_at": None, "created_at": None, "completed_at": None}
+    nothing = dict.fromkeys(("cancelled_at", "created_at", "completed_at", "callback_url"))
+    batch = {"id": 1, "total": 0, **nothing}
     assert list(shown_batch(batch, [], [])) == list(BatchSchema().fields)

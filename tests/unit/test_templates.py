@@ -71,11 +71,17 @@ def test_what_the_parents_have_not_is_a_clear_error(text: str, said: str) -> Non
         "{% for a in parents recursive %}x{% endfor %}",
         "{{ 'a' | replace('a', 'aa') }}",
         "{{ 'x' | tojson | tojson | tojson | tojson | tojson | tojson }}",
+        "{{ " + "(" * 200 + "1" + ")" * 200 + " }}",
+        "{{ " + "[" * 900 + "]" * 900 + " }}",
+        "{{ " + "not " * 900 + "1 }}",
+        "{% if 1 %}" * 150 + "{% endif %}" * 150,
+        "{{ parents" + "[0]" * 3000 + " }}",
+        "{{ parents[0].result.text }}" * 3500,
     ],
 )
 def test_what_could_do_harm_is_refused_at_submission(text: str) -> None:
     with pytest.raises(templates.TemplateProblem):
-        templates.check(text)
+        templates.check({"some": ["text", text]})
 
 
 def test_private_attributes_are_out_of_reach() -> None:

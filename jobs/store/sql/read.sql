@@ -4,6 +4,13 @@ SELECT * FROM tasks WHERE id = %(id)s
 -- name: get_tasks
 SELECT id, task_type, status, prompt, input, result, metadata FROM tasks WHERE id = ANY (%(ids)s)
 
+-- name: broken_parents
+-- Parents of a failed or cancelled task that have not completed either, nor will by themselves.
+SELECT parent.id, parent.status FROM tasks AS child, tasks AS parent
+WHERE child.id = %(id)s AND child.status IN ('FAILED', 'CANCELLED') AND parent.id = ANY (child.depends_on)
+  AND parent.status IN ('FAILED', 'CANCELLED')
+ORDER BY parent.id LIMIT 1
+
 -- name: task_events
 SELECT id, at, from_status, to_status, attempt, worker, detail FROM task_events
 WHERE task_id = %(id)s AND id > %(after)s ORDER BY id

@@ -6,6 +6,9 @@ VALUES (%(name)s, %(description)s, %(task_type)s, %(cron_expression)s, %(interva
         %(anchor)s, %(next_slot)s, %(builtin)s)
 ON CONFLICT (builtin) DO NOTHING RETURNING *
 
+-- name: builtin_schedules
+SELECT builtin FROM schedules WHERE builtin IS NOT NULL
+
 -- name: get_schedule
 SELECT * FROM schedules WHERE id = %(id)s
 
