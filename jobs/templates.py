@@ -5,10 +5,11 @@ be able to keep a worker busy, or reach anything but the results.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2 import StrictUndefined, Template, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from jobs.errors import AttemptError, TaskError
@@ -23,7 +24,7 @@ _FILTERS: Final = (
     "round", "sort", "string", "title", "tojson", "trim", "truncate", "unique", "upper",
 )  # fmt: skip
 _MOST_FILTERS: Final = 5  # one on another: some let a text grow each time
-_MOST_NODES: Final = 2000  # parts of all templates of a task: some hundred expressions
+_MOST_NODES: Final = 1000  # parts of all templates of a task: some hundred expressions
 _LONGEST: Final = 1_000_000  # characters that one text may become
 
 
@@ -59,7 +60,7 @@ def check(value: Any) -> None:
     size = 0
     for text in texts(value):
         if _is_template(text):
-            size += _size(text)
+            size += _compiled(text)[1]
         if size > _MOST_NODES:
             raise TemplateProblem("There is more to fill in than a template may have.")
 
@@ -68,19 +69,20 @@ def _is_template(text: str) -> bool:
     return "{{" in text or "{%" in text or "{#" in text
 
 
-def _size(text: str) -> int:
-    """How much a text's template is; raises like `check`."""
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> tuple[Template, int]:
+    """A text's template, and how much it is; raises like `check`. Many tasks may have the same one."""
     try:
         tree = _environment.parse(text)
         size = sum(1 for _ in tree.find_all(nodes.Node))
-        if size <= _MOST_NODES:
-            _check(tree, loops=0, filters=0)
-            _environment.compile(tree)
+        if size > _MOST_NODES:
+            raise TemplateProblem("There is more to fill in than a template may have.")
+        _check(tree, loops=0, filters=0)
+        return _environment.from_string(tree), size
     except (TemplateError, SyntaxError) as error:
         raise TemplateProblem(f"Not a valid template: {error}") from None
     except RecursionError:
         raise TemplateProblem("Not a valid template: it is nested too deeply.") from None
-    return size
 
 
 def _check(node: nodes.Node, loops: int, filters: int) -> None:
@@ -128,10 +130,9 @@ def fill(value: Any, parents: Sequence[Mapping[str, Any]], where: str) -> Any:
 
 def _fill(text: str, parents: Sequence[Mapping[str, Any]], where: str) -> str:
     try:
-        _size(text)
         parts: list[str] = []
         room = _LONGEST
-        for part in _environment.from_string(text).generate(parents=parents):
+        for part in _compiled(text)[0].generate(parents=parents):
             room -= len(part)
             if room < 0:
                 raise TemplateProblem(f"It becomes longer than {_LONGEST} characters.")
