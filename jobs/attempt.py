@@ -22,7 +22,7 @@ from jobs.retry import RetryPolicy, Tries, decide
 
 log = structlog.get_logger(__name__)
 
-_PERSUASION_SECONDS: Final = 1.0  # for a coroutine to end once it is cancelled
+_PERSUASION_SECONDS: Final = 0.5  # for a coroutine to end once it is cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,10 @@ class Attempt:
     async def _safely_in_lane(self, kind: TaskType, context: Context) -> Any:
         try:
             return await self._in_lane(kind, context)
-        except (SystemExit, KeyboardInterrupt) as surprise:
-            # asyncio would end the whole worker over these.
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as surprise:
+            # asyncio would end the whole worker over a SystemExit.
             log.exception("handler raised", task_id=self.claim.id, task_type=self.claim.task_type)
             raise HandlerRaised(type(surprise).__name__) from None
 

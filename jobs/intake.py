@@ -92,6 +92,7 @@ class Intake:
         }
         taken = await self._doorbell.take(wish)
         self.suspended = taken is None
+        self._pools.known(taken.pools if taken else ())
         if taken is None:  # by `rq suspend`
             await asyncio.sleep(_SUSPENDED_SECONDS)
         elif taken.ids:

@@ -4,6 +4,7 @@ RQ's own bookkeeping costs dozens of commands a job. Here a task that starts and
 is never shown as running, and the others get just the keys that `rq info` and rq-dashboard read.
 """
 
+import asyncio
 import time
 from collections import deque
 from datetime import datetime
@@ -33,6 +34,7 @@ class Ledger:
         self._ttl = ttl
         self._running: dict[Run, tuple[QueueName, int]] = {}  # -> queue, Unix time at which the picture expires
         self._pages: deque[bytes] = deque(maxlen=_PAGES_KEPT)
+        self._writing = asyncio.Lock()
         self._turn_page()
 
     def _turn_page(self) -> None:
@@ -94,6 +96,8 @@ class Ledger:
                 })
             )  # fmt: skip
             self._turn_page()
-        while self._pages:
-            await self._write(args=[self._pages[0]])
-            self._pages.popleft()
+        # The end of the worker writes while the loop may be at it.
+        async with self._writing:
+            while self._pages:
+                await self._write(args=[self._pages[0]])
+                self._pages.popleft()

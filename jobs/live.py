@@ -7,6 +7,7 @@ of these batches have ended. `pressroom:live:ID` carries `{"type": "progress", "
 far. The fence tells attempts apart: the newest has the highest. Offsets count characters.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
@@ -104,6 +105,7 @@ class Live:
         self._texts: dict[int, _Text] = {}  # of attempts that are being made
         self._last_texts: list[_Text] = []  # of attempts that have ended
         self._turn = 0
+        self._telling = asyncio.Lock()
 
     def moved(self, rows: Iterable[Row]) -> None:
         """Tasks moved."""
@@ -129,6 +131,11 @@ class Live:
         Raises:
             RedisError, Unavailable: text that was gathered is told with the next call, the rest is dropped.
         """
+        # The end of the worker tells the last news while the loop may be at it.
+        async with self._telling:
+            await self._flush()
+
+    async def _flush(self) -> None:
         moved, self._moved = self._moved, []
         progress, self._progress = self._progress, {}
         last, texts = list(self._last_texts), [*self._last_texts, *dict(self._texts).values()]

@@ -1,7 +1,7 @@
 """Lanes, and the pools of tasks that wait for the same thing: a lane's slots, and a model's limits. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -39,6 +39,7 @@ class Pools:
         self._runs: dict[tuple[int, int], str] = {}
         self._flight: Counter[str] = Counter()
         self._ended: dict[str, Ended] = {}
+        self._known: set[str] = set()  # pools of which the others think that some of ours are in flight
 
     @property
     def has_news(self) -> bool:
@@ -67,10 +68,15 @@ class Pools:
             self._flight[pool] -= 1
         return self._flight[pool]
 
+    def known(self, pools: Iterable[str]) -> None:
+        """What the others think after the last report."""
+        self._known = set(pools)
+
     def report(self) -> dict[str, Any]:
         """`flight`, `ended` and `rules` for take.lua; what ended is forgotten with it."""
         news = {
-            "flight": {pool: count for pool, count in self._flight.items() if count},
+            # Also what is nothing: taken, but not to be claimed.
+            "flight": dict.fromkeys(self._known, 0) | {pool: n for pool, n in self._flight.items() if n},
             "ended": {pool: asdict(ended) for pool, ended in self._ended.items()},
             "rules": self._rules,
         }

@@ -208,10 +208,12 @@ class Taken(NamedTuple):
     Attributes:
         ids: tasks to start, in this order.
         again: seconds after which tasks that wait for their model may be there; None when there are none.
+        pools: of which this worker is now taken to have calls in flight.
     """
 
     ids: list[int]
     again: float | None
+    pools: list[str]
 
 
 class AsyncDoorbell:
@@ -230,7 +232,8 @@ class AsyncDoorbell:
         answer = await self._take(args=[orjson.dumps(wish)])
         if answer is None:
             return None
-        return Taken(parse_ids(answer[1:]), float(answer[0]) if answer[0] else None)
+        again, pools, ids = answer
+        return Taken(parse_ids(ids), float(again) if again else None, [pool.decode() for pool in pools])
 
     async def refused(self, pool: str, worker: str, in_flight: int, wait: float | None) -> float:
         """A model's endpoint refused a call: nobody calls it for `wait` seconds; returns for how many."""

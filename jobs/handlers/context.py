@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -21,9 +21,15 @@ from jobs.store.database import AsyncDatabase, Database, Row
 T = TypeVar("T")
 Answer = TypeVar("Answer", ChatAnswer, EmbeddingAnswer)
 
+_MESSAGE_CHARS: Final = 500
 _CURRENT: ContextVar["Context"] = ContextVar("pressroom_context")
 # Another model may do what this one cannot now.
 _PASSING = frozenset({"rate_limited", "provider_error", "provider_unreachable"})
+
+
+def storable(text: str) -> str:
+    """A text that PostgreSQL and JSON can hold: without NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def current() -> "Context":
@@ -172,6 +178,8 @@ class Context:
         As often as you like: a few a second are shown.
         """
         self.check()
+        if message is not None:
+            message = storable(message)[:_MESSAGE_CHARS]
         self.line.progress(self.task_id, self.facts.fence, max(0, min(100, int(percent))), message)
 
     def stream(self, text: str) -> None:

@@ -1,7 +1,7 @@
 -- Put before every other script.
 --
 -- pressroom:waiting:QUEUE:POOL  sorted set: ids of waiting tasks, scored with their turn
--- pressroom:pools:QUEUE         set: the pools with waiting tasks
+-- pressroom:pools:QUEUE:LANE    set: the lane's pools with waiting tasks
 -- pressroom:turns:QUEUE         hash: the turn reached (' now'), and each owner's last one
 -- pressroom:bell:QUEUE:LANE     list: rings (at most one waits) for workers that have nothing to do
 -- pressroom:limit:POOL          hash: what is known of a model's limits (see limits.lua)
@@ -56,7 +56,7 @@ local function push(queue, tasks, now)
     end
   end
   for pool in pairs(pools) do
-    redis.call('SADD', 'pressroom:pools:' .. queue, pool)
+    redis.call('SADD', 'pressroom:pools:' .. queue .. ':' .. lane_of(pool), pool)
     ring(queue, lane_of(pool))
   end
 end

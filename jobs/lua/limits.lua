@@ -41,7 +41,7 @@ local function report_flight(pool, fields, worker, count, now)
     end
   end
   fields.flight = math.max(0, (fields.flight or 0) + count - before)
-  if now - (fields.swept or 0) >= SWEEP then
+  if math.abs(now - (fields.swept or 0)) >= SWEEP then
     fields.swept = now
     fields.flight = 0
     local flat = redis.call('HGETALL', key)
@@ -59,7 +59,7 @@ end
 local function refill(fields, name, limit, now)
   local most = math.max(1, limit / 12)
   local rate = math.max(limit - most, limit / 2) / 60
-  local level = math.min(most, (fields[name] or most) + (now - (fields[name .. '_at'] or now)) * rate)
+  local level = math.min(most, (fields[name] or most) + math.max(0, now - (fields[name .. '_at'] or now)) * rate)
   fields[name], fields[name .. '_at'] = level, now
   return level, rate
 end
@@ -68,7 +68,7 @@ end
 local function permits(fields, rules, now)
   if (fields['until'] or 0) > now then return 0, fields['until'] - now end
   local flight = fields.flight or 0
-  fields.window = fields.window or FIRST_WINDOW
+  fields.window = fields.window or math.max(FIRST_WINDOW, flight)
   if flight >= fields.window and fields.step and now >= fields.step then
     if fields.ceiling and fields.window < fields.ceiling then
       fields.window = fields.window + math.max(1, math.floor(fields.window / 10)) -- to see whether it is still so
@@ -76,6 +76,9 @@ local function permits(fields, rules, now)
       fields.window, fields.ceiling, fields.pause = fields.window * 2, nil, nil
     end
     fields.step = nil
+  end
+  if flight >= fields.window and not fields.step then
+    fields.step = now + (fields.ceiling and PROBE or STEP)
   end
   local free, again = fields.window - flight, nil
   if free <= 0 then again = math.min(0.25, math.max(0.005, (fields.step or 0) - now)) end

@@ -1,8 +1,8 @@
 -- ARGV[1]: JSON {worker, now, lanes: {LANE: [[QUEUE, room]...]}, first: [QUEUE...], flight: {POOL: calls},
 -- ended: {POOL: {tasks, calls, tokens}}, rules: {POOL: limits}}. Lanes name queues most urgent first; a queue's
 -- room is what it and all less urgent ones may start together; of the queues in `first` so many tasks go before all
--- others. Returns [seconds until there may be more, or '', then ids in the order to start them]; false while RQ is
--- suspended.
+-- others. Returns [seconds until there may be more, or '', pools that this worker has calls in flight of, ids in the
+-- order to start them]; false while RQ is suspended.
 local MOST_POOLS = 100
 local doc = cjson.decode(ARGV[1])
 if redis.call('EXISTS', 'rq:suspended') == 1 then return false end
@@ -30,27 +30,23 @@ for pool in pairs(doc.ended) do limit_of(pool) end
 
 -- The pools of a lane with tasks waiting in a queue, each with its next turn.
 local function waiting(queue, lane)
-  local found = {}
+  local found, pools = {}, 'pressroom:pools:' .. queue .. ':' .. lane
   -- Of very many pools (names of models are the callers' choice) some are looked at, others the next time.
-  for _, pool in ipairs(redis.call('SRANDMEMBER', 'pressroom:pools:' .. queue, MOST_POOLS)) do
-    if lane_of(pool) == lane then
-      local key = 'pressroom:waiting:' .. queue .. ':' .. pool
-      local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-      if head[1] then
-        local limit = limit_of(pool)
-        if limit.free > 0 then
-          found[#found + 1] = {pool = pool, key = key, turn = tonumber(head[2]), limit = limit}
-        elseif limit.again then
-          again = math.min(again or limit.again, limit.again)
-        else
-          again = math.min(again or 0.25, 0.25) -- another worker may end a call
-        end
+  if redis.call('SCARD', pools) > MOST_POOLS then again = math.min(again or 0.05, 0.05) end
+  for _, pool in ipairs(redis.call('SRANDMEMBER', pools, MOST_POOLS)) do
+    local key = 'pressroom:waiting:' .. queue .. ':' .. pool
+    local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if head[1] then
+      local limit = limit_of(pool)
+      if limit.free > 0 then
+        found[#found + 1] = {pool = pool, key = key, turn = tonumber(head[2]), limit = limit}
+      elseif limit.again then
+        again = math.min(again or limit.again, limit.again)
       else
-        redis.call('SREM', 'pressroom:pools:' .. queue, pool)
-        if redis.call('SCARD', 'pressroom:pools:' .. queue) == 0 then
-          redis.call('UNLINK', 'pressroom:turns:' .. queue)
-        end
+        again = math.min(again or 0.25, 0.25) -- another worker may end a call
       end
+    else
+      redis.call('SREM', pools, pool)
     end
   end
   return found
@@ -136,5 +132,6 @@ for pool, limit in pairs(limits) do
     write_limit(pool, limit.fields)
   end
 end
-table.insert(taken, 1, again and tostring(again) or '')
-return taken
+local called = {}
+for pool, limit in pairs(limits) do if limit.own and limit.own > 0 then called[#called + 1] = pool end end
+return {again and tostring(again) or '', called, taken}

@@ -3,18 +3,23 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from psycopg.rows import dict_row
 
 from api import services
 from jobs.errors import TaskError
 from jobs.followups import Followups
 from jobs.queues import Doorbell
 from jobs.reconcile import Reconciler
+from jobs.settings import Settings
 from jobs.store.database import Database
+from jobs.store.queries import QUERIES
 from tests.support import hand
+from tests.support.waiting import wait_until
 
 
 class Family:
@@ -34,6 +39,10 @@ class Family:
     def end(self, *ids: int, status: str = "COMPLETED") -> None:
         final = TaskError("provider_error", "no")
         self.followups.after(hand.finish(self.database, *ids, status=status, error=final))
+
+    def rows(self, statement: Any) -> list[Any]:
+        with self.database.transaction() as session:
+            return session.run(statement)
 
     def states(self, *ids: int) -> list[str]:
         return [self.task(task_id)["status"] for task_id in ids]
@@ -126,6 +135,36 @@ class TestDependsOn:
         answer = family.client.post(f"/api/v1/tasks/{child}/retry")
         assert answer.status_code == 409
         assert f"task {parent}, which is FAILED" in answer.get_json()["message"]
+
+    def test_a_child_that_comes_while_its_parents_children_are_released_is_not_forgotten(
+        self, family: Family, configured: Settings
+    ) -> None:
+        parent = family.submit()
+        first = family.submit(parent)
+        hand.finish(family.database, parent)
+        slow = QUERIES["release_children"].replace(
+            "WHERE has_children AND", "WHERE pg_sleep(0.7) IS NOT NULL AND has_children AND"
+        )
+        with ThreadPoolExecutor(1) as threads, psycopg.connect(configured.database_url, row_factory=dict_row) as other:
+            releasing = threads.submit(lambda: [other.execute(slow, {"limit": 1000}), other.commit()])
+            busy = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            wait_until(lambda: family.rows(busy), "the release has begun")
+            late = family.submit(parent)
+            releasing.result(20)
+        family.followups.release()
+        assert family.states(first, late) == ["PENDING", "PENDING"]
+
+    def test_parents_that_completed_before_a_retry_are_counted_once(self, family: Family) -> None:
+        failed, completed = family.submit(), family.submit()
+        child = family.submit(failed, completed)
+        family.end(failed, status="FAILED")
+        hand.finish(family.database, completed)  # and what follows from that comes late
+        family.client.post(f"/api/v1/tasks/{failed}/retry")
+        assert family.client.post(f"/api/v1/tasks/{child}/retry").get_json()["status"] == "BLOCKED"
+        family.followups.release()
+        assert family.states(child) == ["BLOCKED"]
+        family.end(failed)
+        assert family.states(child) == ["PENDING"]
 
     def test_a_delayed_child_also_waits_for_its_time(self, family: Family, redis_client: "redis.Redis") -> None:
         parent = family.submit()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from jobs.pools import Pools
 from jobs.queues import AsyncDoorbell, Doorbell, connect
 from tests.support.waiting import wait_until
 
@@ -133,6 +134,13 @@ class TestTurns:
 
 
 class TestRoom:
+    def test_very_many_models_do_not_hide_the_other_lanes(self, bench: Bench) -> None:
+        bench.doorbell.announce(bench.row(number, pool=f"coroutine:m{number}") for number in range(1, 501))
+        bench.doorbell.announce([bench.row(9999, pool="thread")])
+        assert bench.take(lane="thread") == [9999]
+        taken: set[int] = set()
+        wait_until(lambda: taken.update(bench.take()) or len(taken) == 500, "all are found")
+
     def test_urgent_queues_go_first(self, bench: Bench) -> None:
         low, high = bench.announce(5, queue="low"), bench.announce(5, queue="high")
         assert bench.take(7) == [*high, *low[:2]]
@@ -179,6 +187,27 @@ class TestLimits:
         bench.redis.delete("rq:worker:a")
         bench.redis.hset(f"pressroom:limit:{POOL}", "swept", 0)  # as some seconds later
         assert len(bench.take(worker="b", rules=rules)) == 5
+
+    def test_what_was_taken_but_could_not_be_claimed_does_not_count_for_long(self, bench: Bench) -> None:
+        bench.announce(20, pool=POOL)
+        rules = {POOL: {"max_in_flight": 5}}
+        pools = Pools(rules)
+        assert len(bench.take(worker="a", **pools.report())) == 5
+        pools.known(bench.taken.pools)
+        bench.take({"high": 0, "default": 0, "low": 0}, worker="a", **pools.report())
+        assert len(bench.take(worker="b", rules=rules)) == 5
+
+    def test_calls_in_flight_when_redis_was_emptied_narrow_nothing(self, bench: Bench) -> None:
+        bench.announce(500, pool=POOL)
+        assert bench.take(flight={POOL: 60}) == []
+        wait_until(lambda: bench.take(flight={POOL: 60}), "the window opens further")
+
+    def test_a_clock_that_jumps_back_stops_nothing(self, bench: Bench) -> None:
+        bench.announce(100, pool=POOL)
+        rules = {POOL: {"requests_per_minute": 60}}
+        ahead = {"requests": 3, "requests_at": 9e9, "swept": 9e9}
+        bench.redis.hset(f"pressroom:limit:{POOL}", mapping=ahead)
+        assert len(bench.take(rules=rules)) == 3
 
     def test_other_models_flow_on(self, bench: Bench) -> None:
         bench.announce(20, pool=POOL)

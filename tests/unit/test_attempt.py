@@ -75,6 +75,7 @@ def test_a_result_completes_it() -> None:
         (ValueError("secret"), Status.FAILED, "handler_error"),
         (TimeoutError("of its own"), Status.FAILED, "handler_error"),
         (SystemExit(1), Status.FAILED, "handler_error"),
+        (GeneratorExit(), Status.FAILED, "handler_error"),
     ],
 )
 def test_what_a_handler_raises_becomes_an_error(error: BaseException, status: Status, code: str) -> None:

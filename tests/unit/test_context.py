@@ -93,6 +93,8 @@ def test_no_other_model_goes_on_with_a_text_that_broke_off() -> None:
 def test_progress_is_kept_within_its_bounds_and_ends_what_is_cancelled() -> None:
     context, _ = context_with(Endpoints())
     assert isinstance(context.line, SilentLine)
+    context.progress(1, "bad\x00text\ud83d")
+    assert context.line.said.pop() == (1, "bad\ufffdtext?")
     for percent in (-5, 33.4, 400):
         context.progress(percent, "on the way")
     assert context.line.said == [(0, "on the way"), (33, "on the way"), (100, "on the way")]

@@ -22,7 +22,7 @@ class Counter:
 
     async def take(self, wish: dict[str, Any]) -> Taken:
         self.wishes.append(wish)
-        return Taken([1], None)
+        return Taken([1], None, [])
 
     async def all(self, *_: Any) -> list[Any]:
         return []

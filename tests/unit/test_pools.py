@@ -31,6 +31,13 @@ def test_what_ended_is_told_once_with_its_cost() -> None:
     assert pools.report()["ended"] == {}
 
 
+def test_what_the_others_think_is_set_right() -> None:
+    pools = Pools({})
+    pools.known(["coroutine:m", "coroutine:n"])
+    pools.started((1, 1), "coroutine:n")
+    assert pools.report()["flight"] == {"coroutine:m": 0, "coroutine:n": 1}
+
+
 def test_a_refused_call_is_in_flight_no_more() -> None:
     pools = Pools({})
     pools.started((1, 1), "coroutine:m")

@@ -53,7 +53,7 @@ WITH outcome AS (
         worker_id = NULL,
         due_at = CASE WHEN o.status = 'RETRYING' THEN now() + o.delay * interval '1 second' END,
         ready_at = now() + coalesce(o.delay, 0) * interval '1 second',
-        announced_at = CASE WHEN o.status = 'PENDING' THEN t.announced_at END,
+        announced_at = CASE WHEN o.status = 'PENDING' THEN coalesce(t.announced_at, now()) END,
         completed_at = CASE WHEN o.status IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END,
         run_seconds = extract(epoch FROM now() - t.started_at), updated_at = now()
     FROM owned AS o WHERE t.id = o.id
@@ -105,23 +105,24 @@ WITH chosen AS (
     WHERE (id = ANY (%(ids)s) OR (batch_id = %(batch_id)s AND status = 'FAILED')) AND status = ANY (%(sources)s)
     ORDER BY id FOR UPDATE
 ), links AS (
-    UPDATE task_parents AS l SET done = false
+    -- Also those that have completed, but were not counted yet: they are now.
+    UPDATE task_parents AS l SET done = (parent.status = 'COMPLETED')
     FROM chosen, tasks AS parent
-    WHERE l.child_id = chosen.id AND parent.id = l.parent_id AND parent.status <> 'COMPLETED'
-    RETURNING l.child_id, l.parent_id
+    WHERE l.child_id = chosen.id AND parent.id = l.parent_id
+    RETURNING l.child_id, l.parent_id, l.done
 ), told AS (
     UPDATE tasks SET has_children = true
-    WHERE id IN (SELECT parent_id FROM links) AND id NOT IN (SELECT id FROM chosen)
+    WHERE id IN (SELECT parent_id FROM links WHERE NOT done) AND id NOT IN (SELECT id FROM chosen)
 ), revived AS (
     UPDATE tasks AS t
     SET status = CASE WHEN l.left_over > 0 THEN 'BLOCKED' ELSE 'PENDING' END, parents_left = l.left_over,
-        has_children = t.has_children OR EXISTS (SELECT FROM links WHERE parent_id = t.id),
+        has_children = t.has_children OR EXISTS (SELECT FROM links WHERE parent_id = t.id AND NOT done),
         attempt = 0, progress = 0, progress_message = NULL, result = NULL, error = NULL, usage = NULL,
         due_at = CASE WHEN run_at > now() THEN run_at END, ready_at = greatest(run_at, now()), limited_since = NULL,
         announced_at = CASE WHEN l.left_over > 0 OR run_at > now() THEN NULL ELSE now() END,
         cancel_requested_at = NULL, started_at = NULL, completed_at = NULL, waited_seconds = NULL, run_seconds = NULL,
         updated_at = now()
-    FROM chosen, LATERAL (SELECT count(*) AS left_over FROM links WHERE child_id = chosen.id) AS l
+    FROM chosen, LATERAL (SELECT count(*) AS left_over FROM links WHERE child_id = chosen.id AND NOT done) AS l
     WHERE t.id = chosen.id
     RETURNING t.*, chosen.status AS from_status
 ), reopened AS (
@@ -160,14 +161,14 @@ WITH ended AS (
     WHERE t.id = ANY (ARRAY (SELECT child_id FROM counted)) AND t.status = 'BLOCKED' ORDER BY t.id FOR UPDATE OF t
 ), counted_down AS (
     UPDATE tasks AS t
-    SET parents_left = parents_left - parents,
-        status = CASE WHEN broken IS NOT NULL THEN 'FAILED' WHEN parents_left = parents THEN 'PENDING' ELSE status END,
+    SET parents_left = greatest(0, parents_left - parents),
+        status = CASE WHEN broken IS NOT NULL THEN 'FAILED' WHEN parents_left <= parents THEN 'PENDING' ELSE status END,
         error = CASE WHEN broken IS NOT NULL THEN jsonb_build_object(
             'code', 'dependency_failed', 'retryable', false,
             'message', 'Task ' || broken || ', which it depends on, did not complete.') END,
         completed_at = CASE WHEN broken IS NOT NULL THEN now() END,
         due_at = CASE WHEN broken IS NULL AND run_at > now() THEN run_at END,
-        announced_at = CASE WHEN broken IS NULL AND parents_left = parents AND (run_at IS NULL OR run_at <= now())
+        announced_at = CASE WHEN broken IS NULL AND parents_left <= parents AND (run_at IS NULL OR run_at <= now())
                             THEN now() END,
         ready_at = greatest(run_at, now()), updated_at = now()
     FROM chosen WHERE t.id = chosen.id

@@ -52,9 +52,10 @@ WITH links AS (
     SELECT parent_id, id FROM tasks, unnest(depends_on) AS parent_id WHERE id = ANY (%(ids)s)
     RETURNING parent_id
 ), locked AS (
-    SELECT id, has_children FROM tasks WHERE id IN (SELECT parent_id FROM links) ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM tasks WHERE id IN (SELECT parent_id FROM links) ORDER BY id FOR NO KEY UPDATE
 ), told AS (
-    UPDATE tasks AS t SET has_children = true FROM locked WHERE t.id = locked.id AND NOT locked.has_children
+    -- Whatever this statement saw before it waited for the lock.
+    UPDATE tasks AS t SET has_children = true FROM locked WHERE t.id = locked.id
 )
 SELECT id FROM locked
 
