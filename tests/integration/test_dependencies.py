@@ -8,7 +8,6 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
-from psycopg.rows import dict_row
 
 from api import services
 from jobs.errors import TaskError
@@ -142,12 +141,16 @@ class TestDependsOn:
         parent = family.submit()
         first = family.submit(parent)
         hand.finish(family.database, parent)
-        slow = QUERIES["release_children"].replace(
-            "WHERE has_children AND", "WHERE pg_sleep(0.7) IS NOT NULL AND has_children AND"
-        )
-        with ThreadPoolExecutor(1) as threads, psycopg.connect(configured.database_url, row_factory=dict_row) as other:
-            releasing = threads.submit(lambda: [other.execute(slow, {"limit": 1000}), other.commit()])
-            busy = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        pause = "WHERE (SELECT pg_sleep(0.7)) IS NOT NULL AND has_children AND"
+        slow = QUERIES["release_children"].replace("WHERE has_children AND", pause)
+
+        def release() -> None:
+            with psycopg.connect(configured.database_url) as other:
+                other.execute(slow.encode(), {"limit": 1000})
+
+        with ThreadPoolExecutor(1) as threads:
+            releasing = threads.submit(release)
+            busy = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
             wait_until(lambda: family.rows(busy), "the release has begun")
             late = family.submit(parent)
             releasing.result(20)

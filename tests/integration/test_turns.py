@@ -138,8 +138,13 @@ class TestRoom:
         bench.doorbell.announce(bench.row(number, pool=f"coroutine:m{number}") for number in range(1, 501))
         bench.doorbell.announce([bench.row(9999, pool="thread")])
         assert bench.take(lane="thread") == [9999]
-        taken: set[int] = set()
-        wait_until(lambda: taken.update(bench.take()) or len(taken) == 500, "all are found")
+        taken: list[int] = []
+
+        def found_all() -> bool:
+            taken.extend(bench.take())
+            return len(taken) == 500
+
+        wait_until(found_all, "all are found")
 
     def test_urgent_queues_go_first(self, bench: Bench) -> None:
         low, high = bench.announce(5, queue="low"), bench.announce(5, queue="high")
@@ -205,7 +210,7 @@ class TestLimits:
     def test_a_clock_that_jumps_back_stops_nothing(self, bench: Bench) -> None:
         bench.announce(100, pool=POOL)
         rules = {POOL: {"requests_per_minute": 60}}
-        ahead = {"requests": 3, "requests_at": 9e9, "swept": 9e9}
+        ahead: dict[Any, Any] = {"requests": 3, "requests_at": 9e9, "swept": 9e9}
         bench.redis.hset(f"pressroom:limit:{POOL}", mapping=ahead)
         assert len(bench.take(rules=rules)) == 3
 
