@@ -11,7 +11,7 @@ from jobs.errors import Unavailable
 from jobs.followups import Followups
 from jobs.lifecycle import TERMINAL
 from jobs.queues import Doorbell
-from jobs.store.database import Database, Row
+from jobs.store.database import Database, Refused, Row
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +41,8 @@ class Aftermath:
             rows, self._rows = self._rows, []
             try:
                 await asyncio.to_thread(self._see_to, rows)
-            except Unavailable as error:
-                log.warning("left to the reconciler", tasks=len(rows), reason=str(error))
+            except (Unavailable, *Refused) as error:
+                log.warning("left to the reconciler", tasks=len(rows), reason=type(error).__name__)
 
     def _see_to(self, rows: Sequence[Row]) -> None:
         self._database.open()

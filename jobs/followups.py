@@ -44,11 +44,12 @@ class Followups:
         with ThreadPoolExecutor(1, thread_name_prefix="release") as beside:
             while True:
                 with self._database.transaction() as session:
-                    rows = session.all("release_children", {"limit": _AT_ONCE})
-                    moved = [row for row in rows if row["id"] and row["status"] != Status.BLOCKED]
+                    parents = [row["id"] for row in session.all("lock_parents")]
+                    if not parents:
+                        return batches
+                    rows = session.all("release_children", {"parents": parents, "limit": _AT_ONCE})
+                    moved = [row for row in rows if row["status"] != Status.BLOCKED]
                     hooks.run(session, moved)
-                if not rows[0]["found"]:
-                    return batches
                 batches |= {row["batch_id"] for row in moved if row["status"] == Status.FAILED and row["batch_id"]}
                 beside.submit(self._tell, moved)
 
@@ -63,6 +64,7 @@ class Followups:
     def close(self, ids: Collection[int] | None = None) -> None:
         """Close those of the batches (all when None) whose tasks have ended."""
         with self._database.transaction() as session:
-            closed = session.all("close_batches", {"ids": None if ids is None else list(ids)})
+            open_ones = session.all("lock_batches", {"ids": None if ids is None else list(ids)})
+            closed = session.all("close_batches", {"ids": [row["id"] for row in open_ones]})
             for statement in hooks.BATCH_HOOKS:
                 session.all(statement, {"ids": [batch["id"] for batch in closed if batch["has_callback"]]})

@@ -1,7 +1,8 @@
 """From a checked request to a committed and announced task."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import structlog
 
 from jobs import hooks
 from jobs.documents import document
-from jobs.errors import IdempotencyMismatch, UnknownParents
+from jobs.errors import IdempotencyMismatch, Unavailable, UnknownParents
 from jobs.followups import Followups
 from jobs.handlers.registry import TaskType
 from jobs.lifecycle import Status
@@ -125,7 +126,8 @@ class Submitter:
             _remember(session, idempotency, task_id=None, batch_id=batch["id"])
         self.announce(tasks)
         if not any(task["status"] == Status.PENDING for task in tasks):
-            self.followups.close([batch["id"]])
+            with _left_to_the_reconciler():
+                self.followups.close([batch["id"]])
         return Submitted(batch)
 
     def insert(
@@ -165,7 +167,17 @@ class Submitter:
         except RedisError as error:
             log.warning("not announced yet", tasks=len(tasks), reason=str(error))
         if any(task["depends_on"] for task in tasks):
-            self.followups.release()  # of parents that had ended before
+            with _left_to_the_reconciler():
+                self.followups.release()  # of parents that had ended before
+
+
+@contextmanager
+def _left_to_the_reconciler() -> Iterator[None]:
+    """What follows a commit must not fail the request: it was accepted."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning("left to the reconciler", reason=str(error))
 
 
 def _use_cached(session: Session, documents: list[dict[str, Any]]) -> None:

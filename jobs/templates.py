@@ -20,11 +20,12 @@ _NODES: Final = (
     nodes.Or, nodes.Not, nodes.Neg, nodes.For, nodes.Keyword,
 )  # fmt: skip
 _FILTERS: Final = (
-    "capitalize", "count", "default", "first", "float", "int", "join", "last", "length", "lower", "map", "reverse",
-    "round", "sort", "string", "title", "tojson", "trim", "truncate", "unique", "upper",
+    "capitalize", "count", "default", "first", "float", "int", "join", "last", "length", "lower", "map", "string",
+    "title", "tojson", "trim", "truncate", "upper",
 )  # fmt: skip
 _MOST_FILTERS: Final = 5  # one on another: some let a text grow each time
 _MOST_NODES: Final = 1000  # parts of all templates of a task: some hundred expressions
+_MOST_LOOPS: Final = 10
 _LONGEST: Final = 1_000_000  # characters that one text may become
 
 
@@ -77,6 +78,8 @@ def _compiled(text: str) -> tuple[Template, int]:
         size = sum(1 for _ in tree.find_all(nodes.Node))
         if size > _MOST_NODES:
             raise TemplateProblem("There is more to fill in than a template may have.")
+        if sum(1 for _ in tree.find_all(nodes.For)) > _MOST_LOOPS:
+            raise TemplateProblem(f"There are more than {_MOST_LOOPS} loops.")
         _check(tree, loops=0, filters=0)
         return _environment.from_string(tree), size
     except (TemplateError, SyntaxError) as error:

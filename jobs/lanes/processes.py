@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 TASKS_EACH: Final = 100
 """Tasks after which a member is replaced."""
 
+_NOT_STARTED: Final = TaskError("process_lost", "A process for it could not be started.", retryable=True)
 _START_SECONDS: Final = 60.0  # for a member to come up, on a busy machine
 
 
@@ -122,23 +123,30 @@ class Processes:
 
     async def _start(self) -> Member:
         ours, theirs = socket.socketpair()
-        with theirs:
+        try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "jobs.lanes.member", str(theirs.fileno()), str(os.getpid()),
                 pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
                 env=child_environment(),
             )  # fmt: skip
+        except OSError as error:  # no room for another process
+            ours.close()
+            raise AttemptError(_NOT_STARTED) from error
+        finally:
+            theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours, limit=messages.LONGEST_LINE)
         member = Member(process, reader, writer, tasks=1)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 ready = await reader.readline()
+        except TimeoutError:
+            ready = b""
         except BaseException:
             await member.end()
             raise
         if not ready:
             await member.end()
-            raise AttemptError(TaskError("process_lost", "A process for it could not be started.", retryable=True))
+            raise AttemptError(_NOT_STARTED)
         return member
 
     async def _give_back(self, member: Member) -> None:

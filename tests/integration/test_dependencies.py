@@ -136,23 +136,26 @@ class TestDependsOn:
         assert f"task {parent}, which is FAILED" in answer.get_json()["message"]
 
     def test_a_child_that_comes_while_its_parents_children_are_released_is_not_forgotten(
-        self, family: Family, configured: Settings
+        self, family: Family, configured: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         parent = family.submit()
         first = family.submit(parent)
         hand.finish(family.database, parent)
         pause = "WHERE (SELECT pg_sleep(0.7)) IS NOT NULL AND has_children AND"
-        slow = QUERIES["release_children"].replace("WHERE has_children AND", pause)
+        slow = QUERIES["lock_parents"].replace("WHERE has_children AND", pause)
 
         def release() -> None:
             with psycopg.connect(configured.database_url) as other:
-                other.execute(slow.encode(), {"limit": 1000})
+                parents = [row[0] for row in other.execute(slow.encode())]
+                other.execute(QUERIES["release_children"], {"parents": parents, "limit": 1000})
 
         with ThreadPoolExecutor(1) as threads:
             releasing = threads.submit(release)
             busy = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
             wait_until(lambda: family.rows(busy), "the release has begun")
-            late = family.submit(parent)
+            with monkeypatch.context() as another_process_has_the_parent:
+                another_process_has_the_parent.setattr(Followups, "release", lambda _: set())
+                late = family.submit(parent)
             releasing.result(20)
         family.followups.release()
         assert family.states(first, late) == ["PENDING", "PENDING"]

@@ -133,13 +133,18 @@ WITH chosen AS (
 )
 SELECT *, callback_url IS NOT NULL AS has_callback FROM revived ORDER BY id
 
+-- name: lock_parents
+-- Ended tasks that others may wait for. Locked before their children are looked for: who adds one later waits, and
+-- says so on the parent again.
+SELECT id FROM tasks WHERE has_children AND completed_at IS NOT NULL
+ORDER BY completed_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
+
 -- name: release_children
--- BLOCKED -> PENDING for the children of ended parents, once all of their parents have completed; FAILED when one
--- has not. A limited number at a time; returns those that moved. Two parents that end at the same time both count,
+-- BLOCKED -> PENDING for the children of these ended parents, once all of their parents have completed; FAILED when
+-- one has not. A limited number at a time; returns those that moved. Two parents that end at the same time both count,
 -- as the row of the child is locked in between.
 WITH ended AS (
-    SELECT id, status FROM tasks WHERE has_children AND completed_at IS NOT NULL
-    ORDER BY completed_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
+    SELECT id, status FROM tasks WHERE id = ANY (%(parents)s)
 ), links AS (
     SELECT l.*, ended.status
     FROM ended, LATERAL (SELECT parent_id, child_id FROM task_parents
@@ -179,13 +184,17 @@ WITH ended AS (
     SELECT id, 'BLOCKED', status, attempt, CASE WHEN error IS NOT NULL THEN jsonb_build_object('error', error) END
     FROM counted_down WHERE status <> 'BLOCKED'
 )
-SELECT *, 'BLOCKED' AS from_status, (SELECT count(*) FROM links) + (SELECT count(*) FROM finished) AS found
-FROM counted_down RIGHT JOIN (SELECT) AS always ON true
+SELECT *, 'BLOCKED' AS from_status FROM counted_down
+
+-- name: lock_batches
+-- Those that are open, of these or of all; before their tasks are looked at.
+SELECT id FROM batches WHERE completed_at IS NULL AND (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s))
+ORDER BY id FOR UPDATE SKIP LOCKED
 
 -- name: close_batches
--- Batches of which every task has ended. After the commit of the last one: before it, nobody sees all of them.
+-- Those of which every task has ended. After the commit of the last one: before it, nobody sees all of them.
 UPDATE batches AS b SET completed_at = now()
-WHERE completed_at IS NULL AND (%(ids)s::bigint[] IS NULL OR id = ANY (%(ids)s)) AND NOT EXISTS (
+WHERE completed_at IS NULL AND id = ANY (%(ids)s) AND NOT EXISTS (
     SELECT FROM tasks WHERE batch_id = b.id AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))
 RETURNING id, callback_url IS NOT NULL AS has_callback
 
