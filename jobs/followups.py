@@ -47,6 +47,7 @@ class Followups:
                     parents = [row["id"] for row in session.all("lock_parents")]
                     if not parents:
                         return batches
+                    session.all("plan_each_time")
                     rows = session.all("release_children", {"parents": parents, "limit": _AT_ONCE})
                     moved = [row for row in rows if row["status"] != Status.BLOCKED]
                     hooks.run(session, moved)
