@@ -23,6 +23,7 @@ from rq.worker import BaseWorker
 
 from jobs import hooks, logs, settings
 from jobs.aftermath import Aftermath
+from jobs.answers import Keeper
 from jobs.attempt import Lanes
 from jobs.attendant import Attendant
 from jobs.beats import BEAT_SECONDS, STOP_SECONDS
@@ -121,7 +122,10 @@ class TaskWorker(BaseWorker):
         self._quarantine = Quarantine(self._database)
         prompts = Prompts(self._settings.prompts_dir)
         attendant = Attendant(self._database, self._doorbell, self._pools, self.name)
-        tools = Tools(self._settings, self._database, self._providers, prompts, loop, attendant.refused)
+        keeper = Keeper(self._database)
+        tools = Tools(
+            self._settings, self._database, self._providers, prompts, Keeper(self._database), loop, attendant.refused
+        )
         lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._quarantine, attendant)
         self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
         self._intake = Intake(

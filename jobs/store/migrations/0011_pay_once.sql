@@ -4,7 +4,7 @@ ALTER TABLE tasks ADD COLUMN lost smallint NOT NULL DEFAULT 0;
 ALTER TABLE workers ADD COLUMN suspect bigint;
 
 CREATE TABLE answers (
-    task_id bigint NOT NULL REFERENCES tasks ON DELETE CASCADE,
+    task_id bigint NOT NULL,
     -- SHA-256 of the request, and which of equal requests of one attempt it was, from 0.
     request bytea NOT NULL,
     turn    smallint NOT NULL,

@@ -71,6 +71,26 @@ WITH outcome AS (
 SELECT id, status, from_status, task_type, attempt, queue, pool, owner, due_at, batch_id, has_callback, has_children
 FROM recorded
 
+-- name: keep_answers
+-- Of attempts that still own their tasks.
+INSERT INTO answers (task_id, request, turn, answer)
+SELECT id, request, turn, a.answer
+FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(requests)s::bytea[], %(turns)s::smallint[], %(answers)s::jsonb[])
+     AS a (id, fence, request, turn, answer)
+JOIN tasks USING (id, fence)
+WHERE status = 'PROCESSING'
+ON CONFLICT DO NOTHING
+
+-- name: kept_answers
+SELECT request, turn, answer, counted FROM answers WHERE task_id = %(id)s
+
+-- name: count_answers
+-- The tokens of these tasks' answers are recorded with them.
+UPDATE answers SET counted = true WHERE task_id = ANY (%(ids)s) AND NOT counted
+
+-- name: forget_answers
+DELETE FROM answers WHERE task_id = ANY (%(ids)s)
+
 -- name: cancel_tasks
 -- Waiting tasks are cancelled at once; for running ones the wish is noted and their worker is told.
 -- Returns every task touched, with the name of the worker to tell.
