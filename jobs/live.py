@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from jobs import hooks
+from jobs.fields import storable
 from jobs.lifecycle import TERMINAL, Status
 from jobs.queues import AsyncClient, CacheClient, RedisError
 from jobs.store.database import AsyncDatabase, Row
@@ -128,7 +129,7 @@ class Live:
         text = self._texts.get(task_id)
         if text is None or text.fence != fence:
             text = self._texts[task_id] = _Text(task_id, fence)
-        text.pieces.append(piece.encode(errors="replace").decode())  # half a surrogate pair is no text
+        text.pieces.append(storable(piece))
 
     async def flush(self) -> None:
         """Tell what was gathered.
