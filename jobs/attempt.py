@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -18,6 +19,7 @@ from jobs.lanes.threads import Threads
 from jobs.lifecycle import Status
 from jobs.priority import QueueName
 from jobs.profiling import profiled
+from jobs.quarantine import Quarantine
 from jobs.retry import RetryPolicy, Tries, decide
 
 log = structlog.get_logger(__name__)
@@ -33,6 +35,7 @@ class Claim:
         usage: tokens of earlier attempts.
         waited_seconds: how long it could have been started before it was.
         limited_for: seconds since its provider first asked it to wait; None where it does not wait for that.
+        is_suspect: workers were lost while it ran; no other suspect may run beside it.
     """
 
     id: int
@@ -58,6 +61,7 @@ class Claim:
     request_id: str | None
     waited_seconds: float
     limited_for: float | None
+    is_suspect: bool
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Claim":
@@ -105,6 +109,7 @@ class Lanes:
     line: Line
     threads: Threads
     processes: Processes
+    quarantine: Quarantine
     witness: Witness
 
 
@@ -126,7 +131,8 @@ class Attempt:
         """Run the handler within its time limit. Never raises but for being cancelled."""
         claim = self.claim
         try:
-            result = await self._perform()
+            async with self.lanes.quarantine.alone(claim.id) if claim.is_suspect else nullcontext():
+                result = await self._perform()
             if not isinstance(result, dict):
                 raise AttemptError(TaskError("handler_error", "The handler returned no JSON object."))
             return Outcome(claim, Status.COMPLETED, result=result, usage=self._usage(), measures=self.measures)

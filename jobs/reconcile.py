@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from jobs import hooks
-from jobs.beats import LEASE_SECONDS
+from jobs.beats import BEAT_SECONDS, LEASE_SECONDS, WATCH_SECONDS
 from jobs.errors import WORKER_LOST
 from jobs.followups import Followups
 from jobs.live import tell
@@ -58,6 +58,7 @@ class Reconciler:
         self._clock = clock
         self._page_after = _BEGINNING
         self._seen: dict[int, tuple[datetime, float]] = {}  # worker -> its last beat, when that was first seen
+        self._looked = clock()
 
     def run_once(self) -> Report:
         """One pass over everything but the workers.
@@ -79,11 +80,14 @@ class Reconciler:
     def watch_workers(self) -> Report:
         """Give up workers that stopped beating, and put the tasks of stopped workers right; raises like `run_once`."""
         now = self._clock()
+        if now - self._looked > WATCH_SECONDS + BEAT_SECONDS:
+            self._seen = {}  # whoever could not look for so long, as the database was away, starts anew
         beats = {row["id"]: row["last_heartbeat"] for row in self._database.all("heartbeats")}
         self._seen = {
             worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
             for worker, beat in beats.items()
         }
+        self._looked = now
         dead = [worker for worker, (_, since) in self._seen.items() if now - since >= LEASE_SECONDS]
         with self._database.transaction() as session:
             # First, so that none of them can beat or claim once its tasks are taken away.

@@ -19,7 +19,8 @@ WITH chosen AS (
     RETURNING t.id, t.status, t.task_type, t.prompt, t.model, t.input, t.metadata, t.queue, t.pool, t.owner, t.attempt, t.fence,
               t.max_retries, t.timeout_seconds, t.retry, t.request_id, t.account_id, t.batch_id, t.depends_on,
               t.stream, t.profile, t.usage, t.waited_seconds,
-              extract(epoch FROM now() - t.limited_since)::float8 AS limited_for, chosen.status AS from_status
+              extract(epoch FROM now() - t.limited_since)::float8 AS limited_for, chosen.status AS from_status,
+              t.lost >= least(2, greatest(1, t.max_retries)) AS is_suspect
 ), logged AS (
     INSERT INTO task_events (task_id, from_status, to_status, attempt, worker, detail)
     SELECT id, from_status, 'PROCESSING', attempt, %(worker)s,
@@ -117,7 +118,7 @@ WITH chosen AS (
     UPDATE tasks AS t
     SET status = CASE WHEN l.left_over > 0 THEN 'BLOCKED' ELSE 'PENDING' END, parents_left = l.left_over,
         has_children = t.has_children OR EXISTS (SELECT FROM links WHERE parent_id = t.id AND NOT done),
-        attempt = 0, progress = 0, progress_message = NULL, result = NULL, error = NULL, usage = NULL,
+        attempt = 0, lost = 0, progress = 0, progress_message = NULL, result = NULL, error = NULL, usage = NULL,
         due_at = CASE WHEN run_at > now() THEN run_at END, ready_at = greatest(run_at, now()), limited_since = NULL,
         announced_at = CASE WHEN l.left_over > 0 OR run_at > now() THEN NULL ELSE now() END,
         cancel_requested_at = NULL, started_at = NULL, completed_at = NULL, waited_seconds = NULL, run_seconds = NULL,
