@@ -20,7 +20,7 @@ from jobs import hooks
 from jobs.beats import BEAT_SECONDS, LEASE_SECONDS, WATCH_SECONDS
 from jobs.errors import WORKER_LOST
 from jobs.followups import Followups
-from jobs.live import tell_watchers
+from jobs.live import tell
 from jobs.queues import Doorbell, Due
 from jobs.store.database import Database, Json, Params
 
@@ -94,8 +94,7 @@ class Reconciler:
             gone = session.all("give_up_workers", {"ids": dead}) if dead else []
             moved = session.all("recover_lost", {"error": Json(WORKER_LOST.as_json())})
             hooks.run(session, moved)
-        hooks.tell(moved)
-        tell_watchers(self._doorbell.connection, moved)
+        tell(self._doorbell.connection, moved)
         for process in gone:
             log.warning("stopped beating", kind=process["kind"], worker=process["name"])
         waiting = [task for task in moved if task["status"] == "PENDING"]

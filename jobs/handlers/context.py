@@ -13,6 +13,7 @@ import structlog
 
 from jobs.answers import Keeper, Kept
 from jobs.errors import AttemptError, Cancelled, TaskError
+from jobs.fields import storable
 from jobs.prompts import Prompts
 from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, Provider
 from jobs.providers.catalog import Catalog
@@ -26,11 +27,6 @@ _MESSAGE_CHARS: Final = 500
 _CURRENT: ContextVar["Context"] = ContextVar("pressroom_context")
 # Another model may do what this one cannot now.
 _PASSING = frozenset({"rate_limited", "provider_error", "provider_unreachable"})
-
-
-def storable(text: str) -> str:
-    """A text that PostgreSQL and JSON can hold: without NUL and halves of surrogate pairs."""
-    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def current() -> "Context":
