@@ -11,6 +11,8 @@ from api import (
     contents,
     daily_life,
     dashboard,
+    document,
+    document_parts,
     embeddings,
     errors,
     health,
@@ -78,7 +80,10 @@ def create_app(configured: Settings | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
-        API_SPEC_OPTIONS={"info": {"description": _DESCRIPTION}},
+        API_SPEC_OPTIONS={
+            "info": {"description": _DESCRIPTION},
+            "security": [{scheme: []} for scheme in document_parts.SECURITY],
+        },
         # flask-smorest answers 500 by itself; the traceback belongs in the log only.
         PROPAGATE_EXCEPTIONS=False,
     )
@@ -88,9 +93,11 @@ def create_app(configured: Settings | None = None) -> Flask:
     metrics.register(app)
     auth.register(app, configured)
     errors.register(app)
-    api = errors.JsonErrorApi(app)
+    api = errors.JsonErrorApi(app, spec_kwargs={"extra_plugins": [document.Completion()]})
+    api.register_converter(IdConverter, lambda _: {"type": "integer", "minimum": 1, "maximum": 2**63 - 1})
     for room in _ROOMS:
         api.register_blueprint(room.blueprint)
+    document.finish(api.spec, app.extensions["pressroom"].task_types, configured.prompt_max_chars)
     app.register_blueprint(meta.blueprint)
     dashboard.register(app)
     _secure(app)

@@ -6,6 +6,7 @@ import flask
 import orjson
 from flask.json.provider import JSONProvider
 from flask_smorest import Blueprint as SmorestBlueprint
+from marshmallow import Schema, fields
 from webargs import core
 from webargs.flaskparser import FlaskParser, is_json_request
 
@@ -26,6 +27,14 @@ class StrictParser(FlaskParser):
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
             abort(400, message="The request body is not valid JSON.", errors={"json": [str(error)]})
+
+
+class Answer(Schema):
+    """What is returned: every field is always there."""
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Have the OpenAPI document say so."""
+        field_obj.required = True
 
 
 class Blueprint(SmorestBlueprint):

@@ -6,7 +6,7 @@ from flask import g, jsonify, url_for
 from marshmallow import Schema, fields
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.schemas import POSITIVE_ID, TaskSchema
 from jobs.errors import NotFound
 from jobs.handlers.daily_life import DailyLifeInput
@@ -29,7 +29,13 @@ class DayBody(DailyLifeInput):
         exclude = ("target_date", "account_id")
 
 
-class DailyLifeSchema(Schema):
+class DayTaskSchema(TaskSchema):
+    """The task that plans a day."""
+
+    task_id = fields.Integer(metadata={"description": "Its id, once more."})
+
+
+class DailyLifeSchema(Answer):
     """A day as returned."""
 
     date = fields.Date()
@@ -44,7 +50,7 @@ class DailyLifeSchema(Schema):
 @blueprint.post("")
 @blueprint.arguments(DayQuery, location="query", unknown="raise")
 @blueprint.arguments(DayBody, required=False)
-@blueprint.response(202, TaskSchema)
+@blueprint.response(202, DayTaskSchema)
 def make_day(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Plan a date's day; a second run for the date replaces the first."""
     given = {"target_date": query["target_date"].isoformat(), **body}

@@ -8,7 +8,7 @@ from flask import jsonify
 from marshmallow import Schema, fields, validate
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.errors import abort
 from jobs.errors import AttemptError, TaskError
 from jobs.fields import Text, not_blank
@@ -47,7 +47,7 @@ class SearchQuery(Schema):
     limit = fields.Integer(load_default=10, validate=validate.Range(1, 100))
 
 
-class FoundText(Schema):
+class FoundText(Answer):
     """A text that was found."""
 
     id = fields.String(metadata={"description": "The caller's, or a hash of the text."})
@@ -64,7 +64,7 @@ class CollectionQuery(Schema):
     collection = Text(required=True, validate=validate.Length(1, COLLECTION_CHARS))
 
 
-class RemovedSchema(Schema):
+class RemovedSchema(Answer):
     """What was removed."""
 
     collection = fields.String()

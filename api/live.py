@@ -71,7 +71,6 @@ def _streamed(example: str) -> dict[int, Any]:
 @blueprint.arguments(AfterQuery, location="query", unknown="raise")
 @blueprint.arguments(LastEventHeader, location="headers")
 @blueprint.response(200, TaskEventSchema(many=True))
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(503, description="Too many watch already; try again after Retry-After seconds")
 @blueprint.doc(
     description=_TASK_STREAM,
@@ -94,7 +93,6 @@ def task_events(query: dict[str, Any], headers: dict[str, Any], task_id: int) ->
 
 @blueprint.get("/batches/<id:batch_id>/events")
 @blueprint.response(200, BatchSchema)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(503, description="Too many watch already; try again after Retry-After seconds")
 @blueprint.doc(
     description=_BATCH_STREAM,

@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from api import services
+from api.bodies import Answer
 from api.paging import Paging, sort_field
 from api.schemas import POSITIVE_ID, UtcDateTime
 from jobs.fields import JsonObject, StrictInteger, Text
@@ -63,7 +64,7 @@ class NewSchedule(ScheduleFields):
         return {**DEFAULTS, "timezone": services.get().settings.tz_default, **data}
 
 
-class ScheduleSchema(Schema):
+class ScheduleSchema(Answer):
     """A schedule as returned."""
 
     id = fields.Integer()
@@ -78,22 +79,22 @@ class ScheduleSchema(Schema):
     is_active = fields.Boolean()
     misfire_policy = fields.String()
     overlap_policy = fields.String()
-    starts_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    ends_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    next_run_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    last_run_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    starts_at = fields.AwareDateTime(allow_none=True)
+    ends_at = fields.AwareDateTime(allow_none=True)
+    next_run_at = fields.AwareDateTime(allow_none=True)
+    last_run_at = fields.AwareDateTime(allow_none=True)
+    created_at = fields.AwareDateTime()
+    updated_at = fields.AwareDateTime()
 
 
-class ExecutionSchema(Schema):
+class ExecutionSchema(Answer):
     """One slot or firing by hand, and what became of it."""
 
     id = fields.Integer()
     schedule_id = fields.Integer()
     schedule_name = fields.String()
     task_type = fields.String()
-    scheduled_for = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    scheduled_for = fields.AwareDateTime()
     trigger = fields.String(validate=validate.OneOf(["schedule", "manual"]))
     status = fields.String(validate=validate.OneOf(_STATUSES))
     reason = fields.String(
@@ -101,10 +102,10 @@ class ExecutionSchema(Schema):
     )
     detail = fields.String(allow_none=True)
     late_seconds = fields.Float(allow_none=True, metadata={"description": "From its slot to its start."})
-    started_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    result = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
-    error = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    started_at = fields.AwareDateTime(allow_none=True)
+    completed_at = fields.AwareDateTime(allow_none=True)
+    result = fields.Raw(allow_none=True, metadata={"type": "object"})
+    error = fields.Raw(allow_none=True, metadata={"type": "object"})
 
 
 class ScheduleQuery(Paging):
@@ -132,14 +133,14 @@ class PreviewQuery(Schema):
     count = fields.Integer(load_default=10, validate=validate.Range(1, 1000))
 
 
-class Slot(Schema):
+class Slot(Answer):
     """A slot to come."""
 
     local = fields.AwareDateTime(metadata={"description": "In the schedule's zone."})
     utc = fields.AwareDateTime()
 
 
-class ExecutorSchema(Schema):
+class ExecutorSchema(Answer):
     """A registered executor."""
 
     name = fields.String()
@@ -147,7 +148,7 @@ class ExecutorSchema(Schema):
     params_schema = fields.Raw(metadata={"type": "object"})
 
 
-class SchedulerProcess(Schema):
+class SchedulerProcess(Answer):
     """A scheduler process that beats."""
 
     name = fields.String()
@@ -156,7 +157,7 @@ class SchedulerProcess(Schema):
     last_heartbeat = fields.AwareDateTime()
 
 
-class NextFiring(Schema):
+class NextFiring(Answer):
     """What is due next."""
 
     schedule_id = fields.Integer()
@@ -164,7 +165,7 @@ class NextFiring(Schema):
     next_run_at = fields.AwareDateTime()
 
 
-class SchedulerStatus(Schema):
+class SchedulerStatus(Answer):
     """Who fires, and what comes."""
 
     status = fields.String(metadata={"enum": ["healthy", "unhealthy"]})

@@ -9,9 +9,11 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
 
 from api import services
+from api.bodies import Answer
+from api.document import describe
 from api.paging import Paging, sort_field
 from jobs import templates
-from jobs.fields import JsonObject, StrictInteger, Text, storable_text
+from jobs.fields import JsonObject, StrictInteger, Text, not_blank, storable_text
 from jobs.lifecycle import Status
 from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
@@ -31,6 +33,7 @@ def json_schema(schema: Schema) -> dict[str, Any]:
     """The JSON Schema (2020-12) of what `schema` loads."""
     spec = APISpec("", "", "3.1.0", plugins=[MarshmallowPlugin()])
     converter = spec.plugins[0].converter
+    describe(converter)
     shape: dict[str, Any] = _inlined(converter.schema2jsonschema(schema), spec)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **shape, "additionalProperties": False}
 
@@ -122,7 +125,10 @@ class NewTask(Schema):
     """A task to submit."""
 
     task_type = fields.String(load_default="text_generation")
-    prompt = Text(metadata={"description": "Required for text_generation.", "example": "用一句话介绍人工智能"})
+    prompt = Text(
+        validate=not_blank,
+        metadata={"description": "Required for text_generation.", "example": "用一句话介绍人工智能"},
+    )
     model = Text(
         validate=validate.Length(1, _MODEL_CHARS),
         metadata={"description": "Required for text_generation.", "example": "deepseek-chat"},
@@ -179,9 +185,7 @@ class NewTask(Schema):
         if kind.needs_prompt:
             problems |= {name: ["Missing data for required field."] for name in ("prompt", "model") if name not in data}
         prompt = data.get("prompt")
-        if prompt is not None and not prompt.strip():
-            problems["prompt"] = ["May not be blank."]
-        elif prompt is not None and len(prompt) > tools.settings.prompt_max_chars:
+        if prompt is not None and len(prompt) > tools.settings.prompt_max_chars:
             problems["prompt"] = [f"Longer than {tools.settings.prompt_max_chars} characters."]
         try:
             # As loaded: numbers given as text become numbers, defaults are filled in.
@@ -231,7 +235,7 @@ class TaskErrorSchema(Schema):
     status_code = fields.Integer(metadata={"description": "The provider's, when there was one."})
 
 
-class TaskSchema(Schema):
+class TaskSchema(Answer):
     """A task as returned."""
 
     id = fields.Integer()
@@ -239,22 +243,22 @@ class TaskSchema(Schema):
     model = fields.String(allow_none=True)
     status = fields.String(validate=validate.OneOf(list(Status)))
     priority = fields.Integer()
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    created_at = fields.AwareDateTime()
+    updated_at = fields.AwareDateTime()
     task_type = fields.String()
     queue = fields.String(validate=validate.OneOf(QUEUES))
     input = fields.Raw(metadata={"type": "object"})
-    result = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
-    error = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    result = fields.Raw(allow_none=True, metadata={"type": "object"})
+    error = fields.Raw(allow_none=True, metadata={"type": "object"})
     progress = fields.Integer(metadata={"description": "0 to 100."})
     attempt = fields.Integer(metadata={"description": "Attempts so far."})
     max_retries = fields.Integer()
     timeout_seconds = fields.Integer()
     retry = fields.Raw(metadata={"type": "object"})
-    run_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    started_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    usage = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    run_at = fields.AwareDateTime(allow_none=True)
+    started_at = fields.AwareDateTime(allow_none=True)
+    completed_at = fields.AwareDateTime(allow_none=True)
+    usage = fields.Raw(allow_none=True, metadata={"type": "object"})
     batch_id = fields.Integer(allow_none=True)
     account_id = fields.Integer(allow_none=True)
     execution_id = fields.Integer(allow_none=True, metadata={"description": "The schedule's firing that made it."})
@@ -271,26 +275,26 @@ class TaskSchema(Schema):
     cancel_requested = fields.Boolean(metadata={"description": "Running, and to be stopped."})
 
 
-class TaskEventSchema(Schema):
+class TaskEventSchema(Answer):
     """One entry of a task's event log."""
 
     id = fields.Integer()
-    at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    at = fields.AwareDateTime()
     from_status = fields.String(allow_none=True)
     to_status = fields.String()
     attempt = fields.Integer()
     worker = fields.String(allow_none=True)
-    detail = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    detail = fields.Raw(allow_none=True, metadata={"type": "object"})
 
 
-class BatchErrorSchema(Schema):
+class BatchErrorSchema(Answer):
     """A failed task of a batch."""
 
     task_id = fields.Integer()
     error = fields.Nested(TaskErrorSchema)
 
 
-class BatchSchema(Schema):
+class BatchSchema(Answer):
     """A batch as returned."""
 
     id = fields.Integer()
@@ -300,8 +304,8 @@ class BatchSchema(Schema):
     progress = fields.Integer(metadata={"description": "Percent of its tasks that have ended."})
     errors = fields.List(fields.Nested(BatchErrorSchema), metadata={"description": "The first 100."})
     callback_url = fields.String(allow_none=True)
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    created_at = fields.AwareDateTime()
+    completed_at = fields.AwareDateTime(allow_none=True)
 
 
 class StatusFilter(fields.String):

@@ -1,0 +1,200 @@
+"""The OpenAPI document: what is the same for every operation is said here, once.
+
+Views say what is their own: bodies, queries, successes, and errors with a meaning of their own (409, 502...). From
+these, `Completion` adds what follows: operation ids, the errors that the way of the request implies, headers, examples
+(`examples.json`, by the name of the schema) and links. A new route needs nothing but its schemas, and their examples.
+"""
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from apispec import APISpec, BasePlugin
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema, fields
+
+from api.document_parts import (
+    ERRORS,
+    HEADERS,
+    JSON,
+    JSON_OBJECT,
+    LINKS,
+    NOT_BLANK,
+    PARAMETERS,
+    RULES,
+    SECURITY,
+    STORABLE,
+)
+from jobs.fields import JsonObject, Text, not_blank
+from jobs.handlers.registry import TaskType
+from scheduler.executors import EXECUTORS
+
+OPEN: Final = frozenset({"health.liveness", "health.readiness"})
+"""Views that need no key."""
+
+UNLIMITED: Final = OPEN | {"metrics.metrics"}
+"""Views that may be asked as often as one likes."""
+
+_JSON: Final = "application/json"
+_EXAMPLES: Final = orjson.loads(Path(__file__).with_name("examples.json").read_bytes())
+
+
+class Completion(BasePlugin):
+    """Completes each operation, after flask-smorest and marshmallow have said theirs."""
+
+    def init_spec(self, spec: APISpec) -> None:
+        """Register the reusable parts."""
+        converter = _converter_of(spec)
+        describe(converter)
+        converter.add_attribute_function(_free_form)
+        for name, header in HEADERS.items():
+            spec.components.header(name, header)
+        for name, parameter in PARAMETERS.items():
+            spec.components.parameter(name, parameter["in"], parameter)
+        for name, scheme in SECURITY.items():
+            spec.components.security_scheme(name, scheme)
+        for schema, links in LINKS.items():
+            for link in links:
+                spec.components.link(f"{schema}.{link.operation}", link.as_json())
+        spec.components.schemas |= {"Json": JSON, "JsonObject": JSON_OBJECT}
+        for status, error in ERRORS.items():
+            headers = {"X-Request-ID": "RequestId", **error.headers}
+            spec.components.response(error.name, {**_refusal(status, error.description), "headers": headers})
+
+    def operation_helper(self, operations: dict[str, Any], rule: Any, **_: Any) -> None:
+        """Complete the operations of one path."""
+        for operation in operations.values():
+            self._complete(operation, rule)
+
+    def _complete(self, operation: dict[str, Any], rule: Any) -> None:
+        operation.setdefault("operationId", rule.endpoint.rpartition(".")[2])
+        if rule.endpoint in OPEN:
+            operation["security"] = []
+        responses = {int(code): answer for code, answer in operation.get("responses", {}).items() if code != 422}
+        for code, answer in responses.items():
+            if code >= HTTPStatus.BAD_REQUEST and "content" not in answer:
+                answer |= _refusal(HTTPStatus(code), answer["description"])
+            else:
+                self._complete_success(code, answer, operation)
+            answer["headers"] = {**_headers(rule.endpoint), **answer.get("headers", {})}
+        for status in _implied(operation, rule):
+            responses.setdefault(status.value, ERRORS[status].name)
+        operation["responses"] = dict(sorted(responses.items()))
+        parameters = operation.setdefault("parameters", [])
+        parameters.append("RequestId")
+        if body := operation.get("requestBody"):
+            _exemplify(body)
+
+    def _complete_success(self, code: int, answer: dict[str, Any], operation: Mapping[str, Any]) -> None:
+        taken = {parameter["name"] for parameter in operation.get("parameters", ())}
+        headers: dict[str, Any] = answer.setdefault("headers", {})
+        if code in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+            headers["Location"] = "Location"
+        if code == HTTPStatus.OK and "Idempotency-Key" in taken:
+            headers["Idempotent-Replayed"] = "IdempotentReplayed"
+        if "cursor" in taken:
+            headers |= {"X-Total-Count": "TotalCount", "X-Total-Count-Exact": "TotalCountExact", "Link": "Link"}
+        _exemplify(answer)
+        name, is_list = _schema_of(answer)
+        if links := LINKS.get(name, ()) if not is_list else ():
+            answer["links"] = {link.operation: f"{name}.{link.operation}" for link in links}
+
+
+def _headers(endpoint: str) -> dict[str, str]:
+    """What every answer of a view carries."""
+    limits = {} if endpoint in UNLIMITED else {"RateLimit": "RateLimit", "RateLimit-Policy": "RateLimitPolicy"}
+    return {"X-Request-ID": "RequestId", **limits}
+
+
+def _implied(operation: Mapping[str, Any], rule: Any) -> Iterator[HTTPStatus]:
+    """The errors that follow from how the operation is asked for."""
+    yield HTTPStatus.METHOD_NOT_ALLOWED
+    if rule.endpoint not in OPEN:
+        yield from (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    if rule.endpoint not in UNLIMITED:
+        yield from (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+    if rule.arguments:
+        yield HTTPStatus.NOT_FOUND
+    if "requestBody" in operation:
+        yield from (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    if "requestBody" in operation or operation.get("parameters"):
+        yield HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+def _refusal(status: HTTPStatus, description: str) -> dict[str, Any]:
+    message = {"code": status.value, "status": status.phrase, "message": f"{description}."}
+    example = {**message, **_EXAMPLES["errors"]} if status == HTTPStatus.UNPROCESSABLE_ENTITY else message
+    content = {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}}
+    return {"description": description, "content": content}
+
+
+def _schema_of(message: Mapping[str, Any]) -> tuple[str, bool]:
+    """The name of the schema of a JSON body, empty when there is none, and whether it is a list of these."""
+    shape = message.get("content", {}).get(_JSON, {}).get("schema", {})
+    is_list = shape.get("type") == "array"
+    reference = (shape["items"] if is_list else shape).get("$ref", "")
+    return reference.rpartition("/")[2], is_list
+
+
+def _exemplify(message: dict[str, Any]) -> None:
+    name, is_list = _schema_of(message)
+    if name in _EXAMPLES:
+        message["content"][_JSON].setdefault("example", [_EXAMPLES[name]] if is_list else _EXAMPLES[name])
+
+
+def describe(converter: Any) -> None:
+    """Have fields say more of what they accept than apispec knows by itself."""
+    converter.add_attribute_function(_pattern)
+    converter.add_attribute_function(_nullable_choices)
+
+
+def _pattern(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+    if isinstance(field, Text):
+        return {"pattern": NOT_BLANK if not_blank in field.validators else STORABLE}
+    return {}
+
+
+def _nullable_choices(_converter: Any, field: fields.Field[Any], ret: dict[str, Any], **_: Any) -> dict[str, Any]:
+    return {"enum": [*ret["enum"], None]} if field.allow_none and "enum" in ret else {}
+
+
+def _free_form(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
+    return JSON_OBJECT if isinstance(field, JsonObject) else {}
+
+
+def finish(spec: APISpec, types: Mapping[str, TaskType], prompt_max_chars: int) -> None:
+    """Add what is known when all operations are: rules between fields, and the inputs of task types and executors."""
+    converter = _converter_of(spec)
+    shapes = spec.components.schemas
+    for name, rule in RULES.items():
+        shapes[name] |= rule
+    kinds = [
+        _kind(name, "input", converter.resolve_nested_schema(kind.input_schema()), kind.input_schema())
+        for name, kind in sorted(types.items())
+    ]
+    for kind in kinds:
+        if types[kind["title"]].needs_prompt:
+            kind["required"] = ["prompt", "model"]
+    shapes["NewTask"]["oneOf"] = kinds
+    shapes["NewTask"]["properties"]["prompt"]["maxLength"] = prompt_max_chars
+    shapes["NewSchedule"]["allOf"] = [
+        {
+            "oneOf": [
+                _kind(name, "params", converter.resolve_nested_schema(schema), schema)
+                for name, executor in sorted(EXECUTORS.items())
+                for schema in [executor.params_schema(types)]
+            ]
+        }
+    ]
+
+
+def _kind(name: str, field: str, shape: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    """A task or schedule of one type, as one of the shapes that a body may have."""
+    needed = ["task_type", field] if any(one.required for one in schema.fields.values()) else ["task_type"]
+    return {"title": name, "properties": {"task_type": {"const": name}, field: shape}, "required": needed}
+
+
+def _converter_of(spec: APISpec) -> Any:
+    return next(plugin.converter for plugin in spec.plugins if isinstance(plugin, MarshmallowPlugin))
