@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run restore test test-browser lint format clean
+.PHONY: run restore test test-browser fuzz lint format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -15,6 +15,11 @@ test: $(VENV)/.dev
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+# Hundreds of examples for each operation, against a running instance: an hour of work for the machine.
+EXAMPLES ?= 200
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.support.fuzzing $(EXAMPLES)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -3,10 +3,10 @@
 from typing import Any
 
 from flask import jsonify, url_for
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api import services
-from api.bodies import Answer, Blueprint
+from api.bodies import Answer, Blueprint, Change
 from api.errors import abort
 from api.paging import Paging, page_of, shown_by, sort_field
 from jobs.errors import found
@@ -19,7 +19,7 @@ blueprint = Blueprint("accounts", __name__, url_prefix="/api/v1/accounts", descr
 _PROFILE = "Free facts for prompts; `voice`, `audience` and `default_category` are used by the shipped ones."
 
 
-class AccountChange(Schema):
+class AccountChange(Change):
     """What may be changed of an account."""
 
     name = Text(validate=validate.Length(1, 200))

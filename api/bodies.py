@@ -6,7 +6,7 @@ import flask
 import orjson
 from flask.json.provider import JSONProvider
 from flask_smorest import Blueprint as SmorestBlueprint
-from marshmallow import Schema, fields
+from marshmallow import Schema, ValidationError, fields, validates_schema
 from webargs import core
 from webargs.flaskparser import FlaskParser, is_json_request
 
@@ -35,6 +35,15 @@ class Answer(Schema):
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         """Have the OpenAPI document say so."""
         field_obj.required = True
+
+
+class Change(Schema):
+    """What may be changed of something."""
+
+    @validates_schema
+    def _something(self, data: dict[str, Any], **_: Any) -> None:
+        if not data:
+            raise ValidationError("Name at least one field to change.")
 
 
 class Blueprint(SmorestBlueprint):

@@ -9,6 +9,7 @@ from api import services
 from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import POSITIVE_ID
+from jobs.fields import QueryInteger
 from jobs.store import listing
 
 blueprint = Blueprint("callbacks", __name__, url_prefix="/api/v1/callbacks", description="Word of the end, delivered")
@@ -57,8 +58,8 @@ class CallbackSecret(Answer):
 class CallbackQuery(Paging):
     """The query of the list."""
 
-    task_id = fields.Integer(validate=POSITIVE_ID)
-    batch_id = fields.Integer(validate=POSITIVE_ID)
+    task_id = QueryInteger(validate=POSITIVE_ID)
+    batch_id = QueryInteger(validate=POSITIVE_ID)
     status = fields.String(validate=validate.OneOf(STATUSES))
     sort = sort_field(listing.CALLBACKS)
 

@@ -3,13 +3,13 @@
 from typing import Any
 
 from flask import g, jsonify
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, fields, validate
 
 from api import services
-from api.bodies import Answer, Blueprint
+from api.bodies import Answer, Blueprint, Change
 from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import POSITIVE_ID, TaskSchema
-from jobs.fields import Text, not_blank
+from jobs.fields import QueryInteger, Text, not_blank
 from jobs.shapes import shown_task
 from jobs.store import listing
 
@@ -55,7 +55,7 @@ class RejectedSchema(ContentSchema):
     regeneration_task = fields.Nested(TaskSchema, allow_none=True)
 
 
-class ContentChange(Schema):
+class ContentChange(Change):
     """What may be edited."""
 
     title = Text(validate=validate.Length(1, 1000))
@@ -63,11 +63,6 @@ class ContentChange(Schema):
     summary = Text(validate=validate.Length(max=10_000))
     category = Text(allow_none=True, validate=validate.Length(1, 500))
     topic = Text(allow_none=True, validate=validate.Length(1, 500))
-
-    @validates_schema
-    def _something(self, data: dict[str, Any], **_: Any) -> None:
-        if not data:
-            raise ValidationError("Name at least one field to change.")
 
 
 class EditSchema(Answer):
@@ -83,9 +78,9 @@ class EditSchema(Answer):
 class ContentQuery(Paging):
     """The query of the list."""
 
-    account_id = fields.Integer(validate=POSITIVE_ID)
+    account_id = QueryInteger(validate=POSITIVE_ID)
     review_status = fields.String(validate=validate.OneOf(STATUSES))
-    task_id = fields.Integer(validate=POSITIVE_ID)
+    task_id = QueryInteger(validate=POSITIVE_ID)
     category = Text()
     sort = sort_field(listing.CONTENTS)
 

@@ -9,6 +9,7 @@ from api import services
 from api.bodies import Answer, Blueprint
 from api.schemas import POSITIVE_ID, TaskSchema
 from jobs.errors import NotFound
+from jobs.fields import QueryInteger
 from jobs.handlers.daily_life import DailyLifeInput
 from jobs.shapes import shown_task
 
@@ -19,7 +20,7 @@ class DayQuery(Schema):
     """Which day, and whose."""
 
     target_date = fields.Date(required=True, format="iso")
-    account_id = fields.Integer(validate=POSITIVE_ID)
+    account_id = QueryInteger(validate=POSITIVE_ID)
 
 
 class DayBody(DailyLifeInput):

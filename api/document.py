@@ -5,7 +5,7 @@ these, `Completion` adds what follows: operation ids, the errors that the way of
 (`examples.json`, by the name of the schema) and links. A new route needs nothing but its schemas, and their examples.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from apispec import APISpec, BasePlugin
 from apispec.ext.marshmallow import MarshmallowPlugin
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, validate
 
 from api.document_parts import (
     ERRORS,
@@ -21,13 +21,11 @@ from api.document_parts import (
     JSON,
     JSON_OBJECT,
     LINKS,
-    NOT_BLANK,
     PARAMETERS,
     RULES,
     SECURITY,
-    STORABLE,
 )
-from jobs.fields import JsonObject, Text, not_blank
+from jobs.fields import MAX_INTEGER, NOT_BLANK, STORABLE, JsonObject, StrictInteger, Text, not_blank
 from jobs.handlers.registry import TaskType
 from scheduler.executors import EXECUTORS
 
@@ -38,6 +36,7 @@ UNLIMITED: Final = OPEN | {"metrics.metrics"}
 """Views that may be asked as often as one likes."""
 
 _JSON: Final = "application/json"
+_DEFAULT_TYPE: Final = "text_generation"
 _EXAMPLES: Final = orjson.loads(Path(__file__).with_name("examples.json").read_bytes())
 
 
@@ -147,6 +146,7 @@ def _exemplify(message: dict[str, Any]) -> None:
 def describe(converter: Any) -> None:
     """Have fields say more of what they accept than apispec knows by itself."""
     converter.add_attribute_function(_pattern)
+    converter.add_attribute_function(_bounds)
     converter.add_attribute_function(_nullable_choices)
 
 
@@ -154,6 +154,15 @@ def _pattern(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, A
     if isinstance(field, Text):
         return {"pattern": NOT_BLANK if not_blank in field.validators else STORABLE}
     return {}
+
+
+def _bounds(_converter: Any, field: fields.Field[Any], ret: dict[str, Any], **_: Any) -> dict[str, Any]:
+    bounds = {"minimum": -MAX_INTEGER, "maximum": MAX_INTEGER} if isinstance(field, StrictInteger) else {}
+    found = {**bounds, **ret}
+    if any(isinstance(rule, validate.Range) and not rule.min_inclusive for rule in field.validators):
+        ret.pop("minimum")
+        found["exclusiveMinimum"] = found.pop("minimum")
+    return found
 
 
 def _nullable_choices(_converter: Any, field: fields.Field[Any], ret: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -166,34 +175,31 @@ def _free_form(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str,
 
 def finish(spec: APISpec, types: Mapping[str, TaskType], prompt_max_chars: int) -> None:
     """Add what is known when all operations are: rules between fields, and the inputs of task types and executors."""
-    converter = _converter_of(spec)
+    resolve = _converter_of(spec).resolve_nested_schema
     shapes = spec.components.schemas
+    executors = {name: executor.params_schema(types) for name, executor in sorted(EXECUTORS.items())}
+    inputs = {name: kind.input_schema() for name, kind in sorted(types.items())}
+    prompted = {name for name, kind in types.items() if kind.needs_prompt}
+    shapes["NewSchedule"]["allOf"] = [
+        {"oneOf": [_variant(name, "params", resolve(schema), schema) for name, schema in executors.items()]}
+    ]
+    shapes["ScheduleFields"]["properties"]["task_type"]["enum"] = list(executors)
+    for shape, with_prompt in {"NewTask": ["prompt", "model"], "SubmitTaskParams": ["prompt"]}.items():
+        shapes[shape]["oneOf"] = [
+            _variant(name, "input", resolve(schema), schema, with_prompt if name in prompted else [])
+            for name, schema in inputs.items()
+        ]
+    shapes["NewTask"]["properties"]["prompt"]["maxLength"] = prompt_max_chars
     for name, rule in RULES.items():
         shapes[name] |= rule
-    kinds = [
-        _kind(name, "input", converter.resolve_nested_schema(kind.input_schema()), kind.input_schema())
-        for name, kind in sorted(types.items())
-    ]
-    for kind in kinds:
-        if types[kind["title"]].needs_prompt:
-            kind["required"] = ["prompt", "model"]
-    shapes["NewTask"]["oneOf"] = kinds
-    shapes["NewTask"]["properties"]["prompt"]["maxLength"] = prompt_max_chars
-    shapes["NewSchedule"]["allOf"] = [
-        {
-            "oneOf": [
-                _kind(name, "params", converter.resolve_nested_schema(schema), schema)
-                for name, executor in sorted(EXECUTORS.items())
-                for schema in [executor.params_schema(types)]
-            ]
-        }
-    ]
 
 
-def _kind(name: str, field: str, shape: dict[str, Any], schema: Schema) -> dict[str, Any]:
+def _variant(name: str, field: str, shape: dict[str, Any], schema: Schema, also: Sequence[str] = ()) -> dict[str, Any]:
     """A task or schedule of one type, as one of the shapes that a body may have."""
-    needed = ["task_type", field] if any(one.required for one in schema.fields.values()) else ["task_type"]
-    return {"title": name, "properties": {"task_type": {"const": name}, field: shape}, "required": needed}
+    needed = [field] if schema.validate({}) else []
+    if name != _DEFAULT_TYPE:
+        needed.append("task_type")
+    return {"title": name, "properties": {"task_type": {"const": name}, field: shape}, "required": [*needed, *also]}
 
 
 def _converter_of(spec: APISpec) -> Any:

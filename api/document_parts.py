@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
+from jobs.fields import STORABLE
+
 
 @dataclass(frozen=True, slots=True)
 class Error:
@@ -35,10 +37,6 @@ def _links(parameter: str, *operations: str, pointer: str = "/id") -> tuple[Link
 def _header(description: str, example: Any, **schema: Any) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "string", **schema}, "example": example}
 
-
-STORABLE: Final = r"^[^\u0000]*$"
-"""The pattern of texts that can be stored."""
-NOT_BLANK: Final = r"^\s*[^\s\u0000][^\u0000]*$"
 
 _WAIT: Final = {"Retry-After": "RetryAfter"}
 ERRORS: Final = {
@@ -152,7 +150,9 @@ _TIMINGS: Final = [
     },
 ]
 RULES: Final[dict[str, dict[str, Any]]] = {
+    "AccountChange": {"minProperties": 1},
     "ContentChange": {"minProperties": 1},
+    "ScheduleFields": {"minProperties": 1},
     "NewTask": {"not": {"required": ["run_at", "delay_seconds"]}},
     "NewSchedule": {"oneOf": _TIMINGS},
     "Retry": {

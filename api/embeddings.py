@@ -11,7 +11,7 @@ from api import services
 from api.bodies import Answer, Blueprint
 from api.errors import abort
 from jobs.errors import AttemptError, TaskError
-from jobs.fields import Text, not_blank
+from jobs.fields import QueryInteger, Text, not_blank
 from jobs.handlers.embedding import COLLECTION_CHARS, MAX_DIMENSIONS
 
 blueprint = Blueprint(
@@ -39,12 +39,12 @@ class SearchQuery(Schema):
         validate=validate.Length(1, 200),
         metadata={"description": "As in the tasks that stored the texts; else EMBEDDING_MODEL."},
     )
-    dimensions = fields.Integer(
+    dimensions = QueryInteger(
         load_default=None,
         validate=validate.Range(1, MAX_DIMENSIONS),
         metadata={"description": "As in the tasks that stored the texts."},
     )
-    limit = fields.Integer(load_default=10, validate=validate.Range(1, 100))
+    limit = QueryInteger(load_default=10, validate=validate.Range(1, 100))
 
 
 class FoundText(Answer):

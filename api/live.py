@@ -16,6 +16,7 @@ from api.errors import abort
 from api.schemas import BatchSchema, TaskEventSchema
 from api.topics import BatchWatcher, Place, TaskWatcher, Topic, Watcher
 from api.watching import TooManyWatchers
+from jobs.fields import QueryInteger
 
 blueprint = Blueprint("live", __name__, url_prefix="/api/v1", description="Watch tasks and batches while they move")
 
@@ -50,7 +51,7 @@ A comment comes every 15 seconds in which nothing happens."""
 class AfterQuery(Schema):
     """Where to go on."""
 
-    after = fields.Integer(
+    after = QueryInteger(
         load_default=0, validate=validate.Range(0, 2**63 - 1), metadata={"description": "Only events behind this id."}
     )
 

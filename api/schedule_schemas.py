@@ -7,10 +7,10 @@ from zoneinfo import available_timezones
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from api import services
-from api.bodies import Answer
+from api.bodies import Answer, Change
 from api.paging import Paging, sort_field
 from api.schemas import POSITIVE_ID, UtcDateTime
-from jobs.fields import JsonObject, StrictInteger, Text
+from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text
 from jobs.store import listing
 from scheduler.executors import EXECUTORS
 from scheduler.planner import GRACE, MOST_FIRED
@@ -21,22 +21,24 @@ _MISFIRE = (
     f"For slots that passed more than {GRACE.total_seconds():g} s ago while nothing ran: fire one for all of them, "
     f"all (the newest {MOST_FIRED} at the most), or none."
 )
+_CRON = {"description": "Five fields.", "format": "cron", "example": "0 8 * * *"}
+_ZONE = {"description": "An IANA zone.", "format": "iana-time-zone", "example": "Asia/Shanghai"}
 _OVERLAP = "For a firing that comes while the last one, or a task it submitted, still works."
-_NOT_EVERYWHERE = {"localtime", "posixrules", "Factory"}  # names that mean something else on the next machine
+NOT_EVERYWHERE = {"localtime", "posixrules", "Factory"}  # names that mean something else on the next machine
 _LONGEST_INTERVAL = timedelta(days=3660)
 _STATUSES = ("PENDING", "COMPLETED", "FAILED", "SKIPPED")
 
 
-class ScheduleFields(Schema):
+class ScheduleFields(Change):
     """What a schedule consists of; how the facts fit together is checked on the whole."""
 
     name = Text(validate=validate.Length(1, 200))
     description = Text(validate=validate.Length(max=10_000))
     task_type = fields.String(metadata={"description": "An executor's name, see /executors."})
-    cron_expression = Text(allow_none=True, metadata={"description": "Five fields.", "example": "0 8 * * *"})
+    cron_expression = Text(allow_none=True, metadata=_CRON)
     interval = StrictInteger(allow_none=True, validate=validate.Range(1, 1_000_000))
     interval_unit = fields.String(allow_none=True, validate=validate.OneOf(list(UNITS)))
-    timezone = fields.String(metadata={"description": "An IANA zone.", "example": "Asia/Shanghai"})
+    timezone = fields.String(metadata=_ZONE)
     params = JsonObject(metadata={"description": "As the executor's schema says."})
     is_active = fields.Boolean(truthy={True}, falsy={False})
     misfire_policy = fields.String(
@@ -119,7 +121,7 @@ class ScheduleQuery(Paging):
 class ExecutionQuery(Paging):
     """The query of the list of executions."""
 
-    schedule_id = fields.Integer(validate=POSITIVE_ID)
+    schedule_id = QueryInteger(validate=POSITIVE_ID)
     status = fields.String(validate=validate.OneOf(_STATUSES))
     trigger = fields.String(validate=validate.OneOf(["schedule", "manual"]))
     scheduled_after = UtcDateTime()
@@ -130,7 +132,7 @@ class ExecutionQuery(Paging):
 class PreviewQuery(Schema):
     """How far to look."""
 
-    count = fields.Integer(load_default=10, validate=validate.Range(1, 1000))
+    count = QueryInteger(load_default=10, validate=validate.Range(1, 1000))
 
 
 class Slot(Answer):
@@ -195,7 +197,7 @@ def check(data: dict[str, Any]) -> None:
         problems["interval_unit"] = ["Goes with interval, and only with it."]
     elif has_interval and data["interval"] * UNITS[data["interval_unit"]] > _LONGEST_INTERVAL:
         problems["interval"] = [f"Longer than {_LONGEST_INTERVAL.days} days."]
-    if data.get("timezone", "UTC") not in available_timezones() - _NOT_EVERYWHERE:
+    if data.get("timezone", "UTC") not in available_timezones() - NOT_EVERYWHERE:
         problems["timezone"] = ["Not an IANA time zone."]
     executor = EXECUTORS.get(data["task_type"])
     if executor is None:

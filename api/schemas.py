@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
+from webargs.fields import DelimitedList
 
 from api import services
 from api.bodies import Answer
 from api.document import describe
 from api.paging import Paging, sort_field
 from jobs import templates
-from jobs.fields import JsonObject, StrictInteger, Text, not_blank, storable_text
+from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text, not_blank, storable_text
 from jobs.lifecycle import Status
 from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
@@ -27,6 +28,7 @@ _MODEL_CHARS = 200
 MAX_PARENTS = 10_000
 POSITIVE_ID = validate.Range(1, 2**63 - 1)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+_YEARS = r"^(000[2-9]|00[1-9]\d|0[1-9]\d\d|[1-8]\d\d\d)-"  # which have room for every offset
 
 
 def json_schema(schema: Schema) -> dict[str, Any]:
@@ -76,7 +78,8 @@ class UtcDateTime(fields.AwareDateTime):
     """An ISO 8601 time; one without an offset is UTC."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(format="iso", default_timezone=UTC, **options)
+        metadata = {"pattern": _YEARS, **options.pop("metadata", {})}
+        super().__init__(format="iso", default_timezone=UTC, metadata=metadata, **options)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         try:
@@ -101,7 +104,7 @@ class CallbackUrl(fields.Url):
             schemes={"http", "https"},
             require_tld=False,
             validate=validate.Length(max=2000),
-            metadata={"description": "Gets a signed POST when it has ended."},
+            metadata={"description": "Gets a signed POST when it has ended.", "format": "uri", "pattern": "^https?://"},
         )
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -308,25 +311,26 @@ class BatchSchema(Answer):
     completed_at = fields.AwareDateTime(allow_none=True)
 
 
-class StatusFilter(fields.String):
-    """One state, or several separated by commas."""
+class StatusName(fields.String):
+    """A state, in capitals or not."""
 
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        names = [name.strip().upper() for name in super()._deserialize(value, *args, **kwargs).split(",")]
-        if unknown := [name for name in names if name not in set(Status)]:
-            raise ValidationError(f"Unknown: {', '.join(unknown)}. There are: {', '.join(Status)}.")
-        return names
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        return str(super()._deserialize(value, *args, **kwargs)).strip().upper()
 
 
 class TaskQuery(Paging):
     """The query of the task list."""
 
-    status = StatusFilter(metadata={"description": "One state, or several separated by commas."})
-    priority = fields.Integer(validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY))
+    status = DelimitedList(
+        StatusName(validate=validate.OneOf(list(Status))),
+        validate=validate.Length(1),
+        metadata={"description": "One state, or several separated by commas."},
+    )
+    priority = QueryInteger(validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY))
     task_type = Text()
     queue = fields.String(validate=validate.OneOf(QUEUES))
-    batch_id = fields.Integer(validate=POSITIVE_ID)
-    account_id = fields.Integer(validate=POSITIVE_ID)
+    batch_id = QueryInteger(validate=POSITIVE_ID)
+    account_id = QueryInteger(validate=POSITIVE_ID)
     created_after = UtcDateTime()
     created_before = UtcDateTime()
     sort = sort_field(TASKS)

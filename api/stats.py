@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from api import services
 from api.bodies import Answer, Blueprint
 from jobs import statistics
-from jobs.fields import Text
+from jobs.fields import QueryInteger, Text
 
 blueprint = Blueprint("stats", __name__, url_prefix="/api/v1/stats", description="Numbers about tasks")
 
@@ -24,23 +24,23 @@ psutil.cpu_percent()  # from here, each call says how it was since the one befor
 class TasksQuery(Schema):
     """Which tasks; from the beginning of the clock hour that was so many hours ago."""
 
-    hours = fields.Integer(load_default=24, validate=validate.Range(1, statistics.MOST_HOURS))
+    hours = QueryInteger(load_default=24, validate=validate.Range(1, statistics.MOST_HOURS))
     task_type = Text(load_default=None, validate=validate.Length(1))
 
 
 class TrendsQuery(TasksQuery):
     """So many clock hours, the one that is running included."""
 
-    hours = fields.Integer(load_default=24, validate=validate.Range(1, _MOST_TREND_HOURS))
+    hours = QueryInteger(load_default=24, validate=validate.Range(1, _MOST_TREND_HOURS))
 
 
 class CostsQuery(Schema):
     """So many calendar days, today included; or all days that the last hours touch."""
 
-    days = fields.Integer(
+    days = QueryInteger(
         validate=validate.Range(1, statistics.KEEP_DAYS), metadata={"description": f"{_DEFAULT_DAYS} if not given."}
     )
-    hours = fields.Integer(validate=validate.Range(1, 24 * statistics.KEEP_DAYS))
+    hours = QueryInteger(validate=validate.Range(1, 24 * statistics.KEEP_DAYS))
 
     @validates_schema
     def _one_span(self, data: dict[str, Any], **_: Any) -> None:
