@@ -22,7 +22,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 from api.schedule_schemas import NOT_EVERYWHERE
 from tests.support.instance import fresh_directory, running
 
-KEY = "fuzzing-secret"
+KEY = "fuzzing-secret-key"
 _AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 RULES = re.compile(
