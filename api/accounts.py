@@ -8,11 +8,11 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from api import services
 from api.bodies import Blueprint
 from api.errors import abort
-from api.paging import Paging, page_of, sort_field
+from api.paging import Paging, page_of, shown_by, sort_field
 from jobs.errors import found
 from jobs.fields import JsonObject, StrictInteger, Text
 from jobs.store import listing
-from jobs.store.database import Json, Row
+from jobs.store.database import Json
 
 blueprint = Blueprint("accounts", __name__, url_prefix="/api/v1/accounts", description="Whom content is produced for")
 
@@ -57,9 +57,8 @@ class AccountQuery(Paging):
     sort = sort_field(listing.ACCOUNTS)
 
 
-def shown(row: Row) -> dict[str, Any]:
-    """An account's row as the API returns it."""
-    return {name: row[name] for name in AccountSchema().fields}
+shown = shown_by(AccountSchema)
+"""An account's row as the API returns it."""
 
 
 @blueprint.post("")

@@ -5,9 +5,8 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from api.bodies import Blueprint
-from api.paging import Paging, page_of, sort_field
+from api.paging import Paging, page_of, shown_by, sort_field
 from jobs.store import listing
-from jobs.store.database import Row
 from scheduler.alerts.rules import EVERY
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/api/v1/alerts", description="What is wrong, and what was")
@@ -45,12 +44,8 @@ class AlertQuery(Paging):
     sort = sort_field(listing.ALERTS)
 
 
-_SHOWN = tuple(AlertSchema().fields)
-
-
-def shown(row: Row) -> dict[str, Any]:
-    """An alert's row as the API returns it."""
-    return {name: row[name] for name in _SHOWN}
+shown = shown_by(AlertSchema)
+"""An alert's row as the API returns it."""
 
 
 @blueprint.get("")

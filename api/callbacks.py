@@ -7,10 +7,9 @@ from marshmallow import Schema, fields, validate
 
 from api import services
 from api.bodies import Blueprint
-from api.paging import Paging, page_of, sort_field
+from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import POSITIVE_ID
 from jobs.store import listing
-from jobs.store.database import Row
 
 blueprint = Blueprint("callbacks", __name__, url_prefix="/api/v1/callbacks", description="Word of the end, delivered")
 
@@ -64,12 +63,8 @@ class CallbackQuery(Paging):
     sort = sort_field(listing.CALLBACKS)
 
 
-_SHOWN = tuple(CallbackSchema().fields)
-
-
-def shown(row: Row) -> dict[str, Any]:
-    """A callback's row as the API returns it."""
-    return {name: row[name] for name in _SHOWN}
+shown = shown_by(CallbackSchema)
+"""A callback's row as the API returns it."""
 
 
 @blueprint.get("")

@@ -7,12 +7,11 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from api import services
 from api.bodies import Blueprint
-from api.paging import Paging, page_of, sort_field
+from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import POSITIVE_ID
 from jobs.fields import Text
 from jobs.shapes import shown_task
 from jobs.store import listing
-from jobs.store.database import Row
 
 blueprint = Blueprint("contents", __name__, url_prefix="/api/v1/contents", description="Read, edit and review pieces")
 
@@ -91,9 +90,8 @@ class ContentQuery(Paging):
     sort = sort_field(listing.CONTENTS)
 
 
-def shown(row: Row) -> dict[str, Any]:
-    """A content's row as the API returns it."""
-    return {name: row[name] for name in ContentSchema().fields}
+shown = shown_by(ContentSchema)
+"""A content's row as the API returns it."""
 
 
 @blueprint.get("")

@@ -9,6 +9,7 @@ from marshmallow import Schema, fields
 
 from api import services
 from api.bodies import Blueprint
+from api.paging import shown_by
 from jobs import __version__
 from jobs.beats import LEASE_SECONDS
 from jobs.errors import Unavailable
@@ -59,6 +60,9 @@ class Workers(Schema):
     status = fields.String(metadata={"enum": ["healthy", "unhealthy"]})
     workers = fields.List(fields.Nested(WorkerSchema))
     active_tasks = fields.Integer()
+
+
+_shown = shown_by(WorkerSchema)
 
 
 def _now() -> datetime:
@@ -121,9 +125,8 @@ def readiness() -> Any:
 def workers() -> Any:
     """The workers that beat, and what they hold."""
     alive = [process for process in _alive() if process["kind"] == "worker"]
-    shown = [{name: worker[name] for name in WorkerSchema().fields} for worker in alive]
     return jsonify(
         status="healthy" if alive else "unhealthy",
-        workers=shown,
+        workers=[_shown(worker) for worker in alive],
         active_tasks=sum(worker["running"] for worker in alive),
     )

@@ -7,12 +7,11 @@ from marshmallow import Schema, fields
 
 from api import services
 from api.bodies import Blueprint
-from api.paging import Paging, page_of, sort_field
+from api.paging import Paging, page_of, shown_by, sort_field
 from jobs.errors import found
 from jobs.fields import Text
 from jobs.handlers.memory_consolidation import MemoryInput
 from jobs.store import listing
-from jobs.store.database import Row
 
 blueprint = Blueprint("memories", __name__, url_prefix="/api/v1", description="Remember conversations by topic")
 
@@ -44,9 +43,8 @@ class MemoryQuery(Paging):
     sort = sort_field(listing.MEMORIES)
 
 
-def shown(row: Row) -> dict[str, Any]:
-    """A memory's row as the API returns it."""
-    return {name: row[name] for name in MemorySchema().fields}
+shown = shown_by(MemorySchema)
+"""A memory's row as the API returns it."""
 
 
 @blueprint.post("/memorize")

@@ -28,6 +28,12 @@ def sort_field(listing: Listing, default: str = "-id") -> fields.String:
     return fields.String(load_default=default, validate=validate.OneOf(listing.sorts))
 
 
+def shown_by(schema: type[Schema]) -> Callable[[Row], dict[str, Any]]:
+    """What shows a row (that has more columns) as the schema says."""
+    names = tuple(schema().fields)
+    return lambda row: {name: row[name] for name in names}
+
+
 def page_of(listing: Listing, query: dict[str, Any], shown: Callable[[Row], dict[str, Any]]) -> Response:
     """A JSON array, with X-Total-Count, X-Total-Count-Exact and Link."""
     paging = {name: query.pop(name, None) for name in ("sort", "skip", "limit", "cursor")}

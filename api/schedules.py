@@ -11,7 +11,7 @@ from marshmallow import ValidationError
 from api import services
 from api.bodies import Blueprint
 from api.errors import abort
-from api.paging import page_of
+from api.paging import page_of, shown_by
 from api.schedule_schemas import (
     ExecutionQuery,
     ExecutionSchema,
@@ -39,17 +39,22 @@ blueprint = Blueprint(
 )
 
 
+_as_schedule = shown_by(ScheduleSchema)
+_as_execution = shown_by(ExecutionSchema)
+_as_process = shown_by(SchedulerProcess)
+
+
 def shown(row: Row) -> dict[str, Any]:
     """A schedule's row as the API returns it."""
     facts = {**row, "next_run_at": row["next_slot"] if row["is_active"] else None}
-    return {name: facts[name] for name in ScheduleSchema().fields}
+    return _as_schedule(facts)
 
 
 def shown_execution(row: Row) -> dict[str, Any]:
     """An execution's row as the API returns it."""
     late = (row["started_at"] - row["scheduled_for"]).total_seconds() if row["started_at"] else None
     facts = {**row, "late_seconds": None if late is None else round(max(late, 0.0), 3)}
-    return {name: facts[name] for name in ExecutionSchema().fields}
+    return _as_execution(facts)
 
 
 @blueprint.post("/tasks")
@@ -201,7 +206,7 @@ def scheduler_status() -> Any:
         (lag,) = session.all("clock_lag")
     answer = jsonify(
         status="healthy" if alive else "unhealthy",
-        schedulers=[{name: row[name] for name in SchedulerProcess().fields} for row in alive],
+        schedulers=[_as_process(row) for row in alive],
         last_tick=max((row["last_heartbeat"] for row in alive), default=None),
         lag_seconds=round(lag["lag"], 3),
         next_firings=[

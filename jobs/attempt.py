@@ -4,7 +4,8 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import structlog
@@ -18,6 +19,7 @@ from jobs.lanes.threads import Threads
 from jobs.lifecycle import Status
 from jobs.priority import QueueName
 from jobs.profiling import profiled
+from jobs.quarantine import Quarantine
 from jobs.retry import RetryPolicy, Tries, decide
 
 log = structlog.get_logger(__name__)
@@ -33,6 +35,7 @@ class Claim:
         usage: tokens of earlier attempts.
         waited_seconds: how long it could have been started before it was.
         limited_for: seconds since its provider first asked it to wait; None where it does not wait for that.
+        is_suspect: workers were lost while it ran; no other suspect may run beside it.
     """
 
     id: int
@@ -58,6 +61,7 @@ class Claim:
     request_id: str | None
     waited_seconds: float
     limited_for: float | None
+    is_suspect: bool
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Claim":
@@ -74,6 +78,7 @@ class Outcome:
         status: COMPLETED, FAILED, CANCELLED, RETRYING (after `delay` seconds), or PENDING: handed back.
         free: the attempt does not count.
         measures: further facts for the event log, such as what it cost.
+        has_answers: answers of models are kept for the task.
     """
 
     claim: Claim
@@ -84,6 +89,7 @@ class Outcome:
     delay: float | None = None
     free: bool = False
     measures: dict[str, Any] | None = None
+    has_answers: bool = False
 
 
 class Witness(Protocol):
@@ -105,6 +111,7 @@ class Lanes:
     line: Line
     threads: Threads
     processes: Processes
+    quarantine: Quarantine
     witness: Witness
 
 
@@ -124,18 +131,27 @@ class Attempt:
 
     async def run(self) -> Outcome:
         """Run the handler within its time limit. Never raises but for being cancelled."""
+        outcome = await self._run()
+        context = self.context
+        if context is None:
+            return outcome
+        has_answers = context.tools is not None and not context.kept.is_empty
+        return replace(outcome, usage=context.usage, measures=self.measures, has_answers=has_answers)
+
+    async def _run(self) -> Outcome:
         claim = self.claim
         try:
-            result = await self._perform()
+            async with self.lanes.quarantine.alone(claim.id) if claim.is_suspect else nullcontext():
+                result = await self._perform()
             if not isinstance(result, dict):
                 raise AttemptError(TaskError("handler_error", "The handler returned no JSON object."))
-            return Outcome(claim, Status.COMPLETED, result=result, usage=self._usage(), measures=self.measures)
+            return Outcome(claim, Status.COMPLETED, result=result)
         except AttemptError as failure:
             error = failure.error
         except _TimedOut:
             error = TaskError("timeout", f"Not done within {claim.timeout_seconds} s.", retryable=True)
         except Cancelled:
-            return Outcome(claim, Status.CANCELLED, usage=self._usage(), measures=self.measures)
+            return Outcome(claim, Status.CANCELLED)
         except Unavailable:
             error = DATABASE_AWAY
         except HandlerRaised as surprise:
@@ -143,10 +159,7 @@ class Attempt:
         except Exception as surprise:
             log.exception("handler raised", task_id=claim.id, task_type=claim.task_type)
             error = TaskError("handler_error", f"The handler raised {type(surprise).__name__}.")
-        return failed(claim, error, self._usage(), self.measures, self.lanes.tools.settings.rate_limit_patience)
-
-    def _usage(self) -> dict[str, Any] | None:
-        return self.context.usage if self.context else None
+        return failed(claim, error, self.lanes.tools.settings.rate_limit_patience)
 
     async def _perform(self) -> Any:
         claim, lanes = self.claim, self.lanes
@@ -244,17 +257,11 @@ def _hush(task: "asyncio.Task[Any]") -> None:
         task.exception()
 
 
-def failed(
-    claim: Claim,
-    error: TaskError,
-    usage: dict[str, Any] | None = None,
-    measures: dict[str, Any] | None = None,
-    patience: float = 0.0,
-) -> Outcome:
+def failed(claim: Claim, error: TaskError, patience: float = 0.0) -> Outcome:
     """The outcome of an attempt that failed: another try later, or the end."""
     now = time.monotonic()
     since = None if claim.limited_for is None else now - claim.limited_for
     tries = Tries(claim.attempt, claim.max_retries, since, patience)
     decision = decide(claim.retry, error, tries, now, random.random())  # noqa: S311
     status = Status.FAILED if decision.delay is None else Status.RETRYING
-    return Outcome(claim, status, None, error, usage, decision.delay, decision.free, measures)
+    return Outcome(claim, status, error=error, delay=decision.delay, free=decision.free)

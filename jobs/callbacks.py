@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from jobs.errors import found
-from jobs.retry import JITTER_SHARE, RetryPolicy
+from jobs.retry import RetryPolicy
 from jobs.shapes import shown_batch, shown_task
 from jobs.store.database import Database, Row
 from jobs.webhooks.sender import Answer
@@ -79,13 +79,10 @@ def judge(answer: Answer, tries: int, policy: RetryPolicy, chance: float) -> Ver
 
     Args:
         tries: how many there were, this one included.
-        chance: a random number in [0, 1), for the jitter.
+        chance: see `RetryPolicy.pause`.
     """
     if answer.is_success:
         return Verdict("DELIVERED")
     if answer.status_code == _GONE:
         return Verdict("FAILED")
-    delay = policy.delay(tries)
-    if policy.jitter:
-        delay += delay * JITTER_SHARE * chance
-    return Verdict("PENDING", max(delay, answer.retry_after or 0.0))
+    return Verdict("PENDING", policy.pause(tries, chance, answer.retry_after))

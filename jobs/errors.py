@@ -119,7 +119,7 @@ PGVECTOR_MISSING = TaskError(
     "administrator, run CREATE EXTENSION vector (or ALTER EXTENSION vector UPDATE) in this database; then retry.",
 )
 WORKER_LOST = TaskError(
-    "worker_lost", "The worker running this task stopped, and no attempts are left.", retryable=False
+    "worker_lost", "Its worker was lost while it ran, as often as this task may be tried.", retryable=False
 )
 
 DATABASE_AWAY = TaskError("database_unavailable", "The database could not be reached.", retryable=True)

@@ -1,10 +1,15 @@
-"""Marshmallow fields for what arrives from outside: strict about types, and only what can be stored."""
+"""What arrives from outside: marshmallow fields that are strict about types, and only what can be stored."""
 
 from typing import Any, Final
 
 from marshmallow import ValidationError, fields
 
 _MAX_DEPTH: Final = 32
+
+
+def storable(text: str) -> str:
+    """A text that PostgreSQL and JSON can hold: without NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def storable_text(value: str) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from jobs import hooks
 from jobs.lifecycle import TERMINAL, Status
-from jobs.live import tell_watchers
+from jobs.live import tell
 from jobs.queues import Doorbell, RedisError
 from jobs.store.database import Database, Row
 
@@ -55,8 +55,7 @@ class Followups:
                 beside.submit(self._tell, moved)
 
     def _tell(self, moved: Sequence[Row]) -> None:
-        hooks.tell(moved)
-        tell_watchers(self._doorbell.connection, moved)
+        tell(self._doorbell.connection, moved)
         try:
             self._doorbell.announce(row for row in moved if row["announced_at"])
         except RedisError as error:

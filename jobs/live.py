@@ -8,12 +8,14 @@ far. The fence tells attempts apart: the newest has the highest. Offsets count c
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import orjson
 import structlog
 
+from jobs import hooks
+from jobs.fields import storable
 from jobs.lifecycle import TERMINAL, Status
 from jobs.queues import AsyncClient, CacheClient, RedisError
 from jobs.store.database import AsyncDatabase, Row
@@ -45,10 +47,14 @@ def moved_message(rows: Collection[Row]) -> bytes:
     return orjson.dumps({"tasks": [row["id"] for row in rows], "left": left, "batches": list(batches)})
 
 
-def tell_watchers(connection: CacheClient, moved: Collection[Row]) -> None:
-    """Ring for committed transitions that no worker made. While Redis is away, watchers look for themselves."""
+def tell(connection: CacheClient, moved: Sequence[Row]) -> None:
+    """Tell listeners and watchers of committed transitions that no worker made.
+
+    While Redis is away, watchers look for themselves.
+    """
     if not moved:
         return
+    hooks.tell(moved)
     try:
         connection.publish(MOVED, moved_message(moved))
     except RedisError as error:
@@ -123,7 +129,7 @@ class Live:
         text = self._texts.get(task_id)
         if text is None or text.fence != fence:
             text = self._texts[task_id] = _Text(task_id, fence)
-        text.pieces.append(piece.encode(errors="replace").decode())  # half a surrogate pair is no text
+        text.pieces.append(storable(piece))
 
     async def flush(self) -> None:
         """Tell what was gathered.

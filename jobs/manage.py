@@ -7,7 +7,7 @@ import structlog
 from jobs import hooks
 from jobs.errors import StateConflict, found
 from jobs.lifecycle import TERMINAL, Status, sources
-from jobs.live import tell_watchers
+from jobs.live import tell
 from jobs.queues import Doorbell, RedisError
 from jobs.shapes import shown_batch
 from jobs.store.database import Database, Refused, Row
@@ -88,8 +88,7 @@ class Manager:
                 hooks.run(session, rows)
         except Refused as error:
             raise StateConflict("Another task that has not finished has the same unique_key.") from error
-        hooks.tell(rows)
-        tell_watchers(self._doorbell.connection, rows)
+        tell(self._doorbell.connection, rows)
         self._submitter.announce(rows)
         return rows
 
@@ -124,8 +123,7 @@ class Manager:
             touched = session.all("cancel_tasks", {**which, "sources": sources(Status.CANCELLED)})
             cancelled = [row for row in touched if row["status"] == Status.CANCELLED]
             hooks.run(session, cancelled)
-        hooks.tell(cancelled)
-        tell_watchers(self._doorbell.connection, cancelled)
+        tell(self._doorbell.connection, cancelled)
         try:
             self._doorbell.tell_to_cancel(touched)
         except RedisError as error:

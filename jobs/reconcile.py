@@ -17,10 +17,10 @@ from typing import Final
 import structlog
 
 from jobs import hooks
-from jobs.beats import LEASE_SECONDS
+from jobs.beats import BEAT_SECONDS, LEASE_SECONDS, WATCH_SECONDS
 from jobs.errors import WORKER_LOST
 from jobs.followups import Followups
-from jobs.live import tell_watchers
+from jobs.live import tell
 from jobs.queues import Doorbell, Due
 from jobs.store.database import Database, Json, Params
 
@@ -58,6 +58,7 @@ class Reconciler:
         self._clock = clock
         self._page_after = _BEGINNING
         self._seen: dict[int, tuple[datetime, float]] = {}  # worker -> its last beat, when that was first seen
+        self._looked = clock()
 
     def run_once(self) -> Report:
         """One pass over everything but the workers.
@@ -79,19 +80,21 @@ class Reconciler:
     def watch_workers(self) -> Report:
         """Give up workers that stopped beating, and put the tasks of stopped workers right; raises like `run_once`."""
         now = self._clock()
+        if now - self._looked > WATCH_SECONDS + BEAT_SECONDS:
+            self._seen = {}  # whoever could not look for so long, as the database was away, starts anew
         beats = {row["id"]: row["last_heartbeat"] for row in self._database.all("heartbeats")}
         self._seen = {
             worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
             for worker, beat in beats.items()
         }
+        self._looked = now
         dead = [worker for worker, (_, since) in self._seen.items() if now - since >= LEASE_SECONDS]
         with self._database.transaction() as session:
             # First, so that none of them can beat or claim once its tasks are taken away.
             gone = session.all("give_up_workers", {"ids": dead}) if dead else []
             moved = session.all("recover_lost", {"error": Json(WORKER_LOST.as_json())})
             hooks.run(session, moved)
-        hooks.tell(moved)
-        tell_watchers(self._doorbell.connection, moved)
+        tell(self._doorbell.connection, moved)
         for process in gone:
             log.warning("stopped beating", kind=process["kind"], worker=process["name"])
         waiting = [task for task in moved if task["status"] == "PENDING"]

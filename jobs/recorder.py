@@ -1,18 +1,19 @@
 """Writes outcomes to PostgreSQL, those of a few milliseconds in one statement."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Final
 
 import orjson
 import structlog
 
 from jobs import hooks
+from jobs.answers import is_spent
 from jobs.attempt import Outcome
 from jobs.errors import TaskError, Unavailable
 from jobs.ledger import Run
 from jobs.lifecycle import TRANSITIONS, Status
-from jobs.store.database import AsyncDatabase, Refused, Row
+from jobs.store.database import AsyncDatabase, AsyncSession, Refused, Row
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,7 @@ class Recorder:
 
     async def _record(self, batch: list[Outcome]) -> None:
         try:
-            rows = await self._store(list(map(_values, batch)))
+            rows = await self._store(list(map(_values, batch)), [outcome for outcome in batch if outcome.has_answers])
         except (*Refused, orjson.JSONEncodeError) as error:
             # A result that PostgreSQL cannot hold must not keep the others from being recorded.
             if len(batch) > 1:
@@ -94,11 +95,22 @@ class Recorder:
             return
         self._on_recorded(rows)
 
-    async def _store(self, outcomes: Sequence[Values]) -> list[Row]:
+    async def _store(self, outcomes: Sequence[Values], answered: Sequence[Outcome] = ()) -> list[Row]:
         async with self._database.transaction() as session:
             rows = await session.all("record_outcomes", _parameters(self._worker, outcomes))
             await hooks.run_async(session, rows)
+            if answered:
+                await _settle_answers(session, answered, {row["id"] for row in rows})
             return rows
+
+
+async def _settle_answers(session: AsyncSession, answered: Sequence[Outcome], recorded: Set[int]) -> None:
+    """Of the models' answers behind outcomes that were recorded, keep those that another attempt may use."""
+    ended = [outcome for outcome in answered if outcome.claim.id in recorded]
+    spent = {outcome.claim.id for outcome in ended if is_spent(outcome.status, outcome.error)}
+    for statement, ids in ("forget_answers", spent), ("count_answers", {outcome.claim.id for outcome in ended} - spent):
+        if ids:
+            await session.all(statement, {"ids": list(ids)})
 
 
 def _unstorable(outcome: Outcome) -> Outcome:

@@ -56,6 +56,17 @@ class RetryPolicy:
         }[self.strategy]
         return min(self.base_delay * factor, self.max_delay)
 
+    def pause(self, attempt: int, chance: float, at_least: float | None = None) -> float:
+        """`delay` with jitter, and not below the `Retry-After` that was given, if any.
+
+        Args:
+            chance: a random number in [0, 1), passed in so that the rule stays pure.
+        """
+        delay = self.delay(attempt)
+        if self.jitter:
+            delay += delay * JITTER_SHARE * chance
+        return max(delay, at_least or 0.0)
+
 
 DEFAULT_POLICY: Final = RetryPolicy()
 
@@ -101,13 +112,10 @@ def decide(policy: RetryPolicy, error: TaskError, tries: Tries, now: float, chan
 
     Args:
         now: seconds, on the clock of `tries.limited_since`.
-        chance: a random number in [0, 1), passed in so that the rule stays pure: for the jitter.
+        chance: see `RetryPolicy.pause`.
     """
     if error.means_busy and now - (now if tries.limited_since is None else tries.limited_since) < tries.patience:
         return Decision(policy.delay(1) if error.retry_after is None else error.retry_after, free=True)
     if not error.retryable or tries.attempt > tries.max_retries:
         return Decision(None)
-    delay = policy.delay(tries.attempt)
-    if policy.jitter:
-        delay += delay * JITTER_SHARE * chance
-    return Decision(max(delay, error.retry_after or 0.0))
+    return Decision(policy.pause(tries.attempt, chance, error.retry_after))

@@ -23,9 +23,10 @@ from rq.worker import BaseWorker
 
 from jobs import hooks, logs, settings
 from jobs.aftermath import Aftermath
+from jobs.answers import Keeper
 from jobs.attempt import Lanes
 from jobs.attendant import Attendant
-from jobs.beats import BEAT_SECONDS
+from jobs.beats import BEAT_SECONDS, STOP_SECONDS
 from jobs.commands import Commands
 from jobs.deliverer import Deliverer
 from jobs.errors import SettingsError, Unavailable
@@ -42,6 +43,7 @@ from jobs.pools import Mode, Pools
 from jobs.priority import QUEUES
 from jobs.prompts import Prompts
 from jobs.providers import catalog
+from jobs.quarantine import Quarantine
 from jobs.queues import AsyncDoorbell, RedisError, TaskJob, TaskQueue, connect
 from jobs.recorder import Recorder
 from jobs.settings import Settings
@@ -52,6 +54,7 @@ log = structlog.get_logger(__name__)
 
 _LEDGER_SECONDS = 0.1
 _START_PAUSE_SECONDS = 0.5
+_MIND_SECONDS = 0.25
 _REDIS_TTL = 20  # seconds without a beat after which RQ's tools no longer show the worker
 _HAND_BACK_SECONDS = 3.0  # of the grace period, kept for handing back and signing off
 _OVERTIME_SECONDS = 2.0
@@ -88,6 +91,7 @@ class TaskWorker(BaseWorker):
         self._capacity = sum(sizes.values())
         self._strays: set[Run] = set()
         self._worker_id: int | None = None
+        self._last_beat = time.monotonic()
 
     def _set_ip_address(self, connection: Any) -> None:
         """Left for later: RQ asks Redis for it at once, when Redis may not be there yet."""
@@ -115,10 +119,14 @@ class TaskWorker(BaseWorker):
         self._pools = Pools(catalog.rules(self._settings))
         self._threads = Threads()
         self._processes = Processes(self._settings.worker_process_memory_mb)
+        self._quarantine = Quarantine(self._database)
         prompts = Prompts(self._settings.prompts_dir)
         attendant = Attendant(self._database, self._doorbell, self._pools, self.name)
-        tools = Tools(self._settings, self._database, self._providers, prompts, loop, attendant.refused)
-        lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, attendant)
+        keeper = Keeper(self._database)
+        tools = Tools(
+            self._settings, self._database, self._providers, prompts, Keeper(self._database), loop, attendant.refused
+        )
+        lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._quarantine, attendant)
         self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
         self._intake = Intake(
             self._database, self._doorbell, self._slots, self._pools, self.name, self._flight.start, self._live.moved
@@ -167,6 +175,7 @@ class TaskWorker(BaseWorker):
             for loop in (
                 self._repeat(self._beat, BEAT_SECONDS),
                 self._repeat(self._beat_in_redis, BEAT_SECONDS),
+                self._repeat(self._mind_the_lease, _MIND_SECONDS),
                 self._repeat(self._ledger.flush, _LEDGER_SECONDS),
                 self._repeat(self._live.flush, LIVE_SECONDS),
                 self._commands.listen(),
@@ -230,7 +239,8 @@ class TaskWorker(BaseWorker):
                 "queues": self.queue_names(), "capacity": self._capacity,
             },
         )  # fmt: skip
-        self._worker_id = self._intake.worker_id = rows[0]["id"]
+        self._worker_id = self._intake.worker_id = self._quarantine.worker_id = rows[0]["id"]
+        self._last_beat = time.monotonic()
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
         """A step again and again; what is away for a while does not end it, nor hold up the other loops."""
@@ -251,15 +261,23 @@ class TaskWorker(BaseWorker):
         if self._threads.stuck * 2 >= self._settings.worker_threads:
             log.error("too many threads are stuck: this worker makes way for a new one", stuck=self._threads.stuck)
             self._stop_soon()
+        now = time.monotonic()
         me = {"id": self._worker_id, "running": len(self._flight.runs)}
         if not await self._database.all("beat", me):
             log.error("given up for dead: dropping all tasks", worker=self.name, running=len(self._flight.runs))
             self._flight.drop_all(None)
             await self._register()
             return
+        self._last_beat = now
         held = await self._database.all("held_by_worker", me)
         self._flight.cancel({row["id"] for row in held if row["is_to_be_cancelled"]})
         await self._return_strays({(row["id"], row["fence"]) for row in held})
+
+    async def _mind_the_lease(self) -> None:
+        """Stop working before others take over what this worker holds; once it can beat, it hands that back."""
+        if self._flight.runs and time.monotonic() - self._last_beat > STOP_SECONDS:
+            log.error("could not beat: dropping all tasks", worker=self.name, running=len(self._flight.runs))
+            self._flight.drop_all(None)
 
     async def _return_strays(self, held: set[Run]) -> None:
         """Hand back tasks that are ours by the database's account only: a claim whose answer was lost."""

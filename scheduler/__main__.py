@@ -6,6 +6,7 @@ that a slot is fired in time also when the first one has just died.
 
 import os
 import socket
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import uuid4
@@ -13,7 +14,7 @@ from uuid import uuid4
 import structlog
 
 from jobs import logs, settings, statistics
-from jobs.beats import BEAT_SECONDS
+from jobs.beats import BEAT_SECONDS, WATCH_SECONDS
 from jobs.errors import SettingsError, Unavailable
 from jobs.handlers import registry
 from jobs.queues import Doorbell, RedisError, connect
@@ -44,7 +45,7 @@ class Process:
         self._settings = configured
         self._name = f"scheduler-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{uuid4().hex[:6]}"
         types = registry.load(configured.handler_modules)
-        self._database = Database(configured.database_url, max_size=_FIRING_THREADS + 2)
+        self._database = Database(configured.database_url, max_size=_FIRING_THREADS + 3)
         connection = connect(configured.redis_url)
         self._doorbell = doorbell = Doorbell(connection)
         self._reconciler = Reconciler(self._database, doorbell)
@@ -56,14 +57,18 @@ class Process:
         self._firing: dict[int, Future[None]] = {}
         self._id: int | None = None
         self._next_beat = self._next_pass = self._next_compare = 0.0
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="workers")
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         self._clock.stop_on_signals(self._settings.shutdown_grace_seconds)
         self._database.open()
         self._watch.start()
+        # Beside the rest, which may take its time: who looks late sees the dead late.
+        watching = self._beside.submit(self._watch_workers)
         try:
-            while not self._clock.stopping:
+            while not self._clock.stopping and not watching.done():
                 try:
                     self._step()
                     if self._firing:
@@ -76,9 +81,12 @@ class Process:
         finally:
             # A firing is one transaction: what does not end in time is done by the next process.
             self._threads.shutdown(wait=True, cancel_futures=True)
+            self._ended.set()
+            self._beside.shutdown(wait=True)
             self._sign_off()
             self._watch.stop()
             self._database.close()
+        watching.result()
 
     def _step(self) -> None:
         now = time.monotonic()
@@ -86,7 +94,6 @@ class Process:
             self._next_beat = now + BEAT_SECONDS
             self._beat()
             statistics.fold(self._database)
-            self._reconciler.watch_workers()
         try:
             acting = self._clock.acquire_lock()
             if acting:
@@ -121,6 +128,13 @@ class Process:
             self._firer.fire(group)
         except Unavailable as error:
             log.warning("not fired yet", executions=len(group), reason=str(error))
+
+    def _watch_workers(self) -> None:
+        while not self._ended.wait(WATCH_SECONDS):
+            try:
+                self._reconciler.watch_workers()
+            except (Unavailable, RedisError, OSError) as error:
+                log.warning("cannot watch the workers, trying again", reason=str(error))
 
     def _beat(self) -> None:
         if self._id is not None and self._database.all("beat", {"id": self._id, "running": 0}):

@@ -11,7 +11,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
+from jobs.answers import Keeper, Kept
 from jobs.errors import AttemptError, Cancelled, TaskError
+from jobs.fields import storable
 from jobs.prompts import Prompts
 from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, Provider
 from jobs.providers.catalog import Catalog
@@ -25,11 +27,6 @@ _MESSAGE_CHARS: Final = 500
 _CURRENT: ContextVar["Context"] = ContextVar("pressroom_context")
 # Another model may do what this one cannot now.
 _PASSING = frozenset({"rate_limited", "provider_error", "provider_unreachable"})
-
-
-def storable(text: str) -> str:
-    """A text that PostgreSQL and JSON can hold: without NUL and halves of surrogate pairs."""
-    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def current() -> "Context":
@@ -63,6 +60,7 @@ class Tools:
     database: AsyncDatabase
     providers: Catalog
     prompts: Prompts
+    keeper: Keeper
     loop: asyncio.AbstractEventLoop
     refused: Callable[[int, int, str, TaskError], None]
 
@@ -227,8 +225,16 @@ class Context:
         """The result of a coroutine on the worker's event loop; for handlers in threads."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.on_loop.loop).result(self.remaining)
 
-    async def ask(self, request: ChatRequest) -> tuple[ChatAnswer, str]:
+    @cached_property
+    def kept(self) -> Kept:
+        """What models answered to this attempt and those before it."""
+        return Kept(self.on_loop.keeper, self.task_id, self.facts.fence)
+
+    async def ask(self, request: ChatRequest, *, keep: bool = True) -> tuple[ChatAnswer, str]:
         """A model's answer, with the name of the provider; streamed and counted.
+
+        It is stored before it is returned, so that another attempt gets it without a call; `keep=False` is for
+        handlers whose result it is, which is stored at once.
 
         When the model cannot answer now, those that FALLBACK_MODELS names for this type are asked in turn; but not
         once some of its text was shown, which another model cannot go on with.
@@ -236,6 +242,18 @@ class Context:
         Raises:
             AttemptError: as the last of them says.
         """
+        if not keep:
+            return await self._ask_any(request)
+        found = await self.kept.answer(request, lambda: self._ask_any(request))
+        if found.is_new:
+            return found.answer, found.provider
+        self.log.info("answered before", model=found.answer.model)
+        if not found.is_counted:
+            self.count(found.answer.usage)
+        self.stream(found.answer.text)
+        return found.answer, found.provider
+
+    async def _ask_any(self, request: ChatRequest) -> tuple[ChatAnswer, str]:
         models = [request.model, *self.settings.fallback_models.get(self.facts.task_type, ())]
         for model in models[:-1]:
             try:

@@ -39,7 +39,7 @@ async def text_generation(context: Context) -> dict[str, Any]:
     if system_prompt := options.pop("system_prompt", None):
         messages.insert(0, {"role": "system", "content": system_prompt})
     messages.append({"role": "user", "content": context.prompt})
-    answer, provider = await context.ask(ChatRequest(context.model or "", messages, options))
+    answer, provider = await context.ask(ChatRequest(context.model or "", messages, options), keep=False)
     return {
         "text": answer.text,
         "model": answer.model or context.model,

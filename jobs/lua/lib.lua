@@ -14,6 +14,9 @@ local HOUR = 3600
 
 local function lane_of(pool) return string.match(pool, '^[^:]*') end
 
+-- Whether a pool's tasks call a model, whose limits then hold.
+local function has_limit(pool) return string.find(pool, ':', 1, true) ~= nil end
+
 local function show(id, queue, status, now)
   local key = 'rq:job:' .. id
   redis.call('HSET', key, 'status', status, 'origin', queue, 'description', 'task ' .. id,

@@ -1,4 +1,4 @@
--- ARGV[1]: JSON {worker, now, lanes: {LANE: [[QUEUE, room]...]}, first: [QUEUE...], flight: {POOL: calls},
+-- ARGV[1]: JSON {worker, lanes: {LANE: [[QUEUE, room]...]}, first: {QUEUE: count}, flight: {POOL: calls},
 -- ended: {POOL: {tasks, calls, tokens}}, rules: {POOL: limits}}. Lanes name queues most urgent first; a queue's
 -- room is what it and all less urgent ones may start together; of the queues in `first` so many tasks go before all
 -- others. Returns [seconds until there may be more, or '', pools that this worker has calls in flight of, ids in the
@@ -14,7 +14,7 @@ local function limit_of(pool)
   if not limit then
     limit = {fields = read_limit(pool), rules = doc.rules[pool] or {}, own = doc.flight[pool] or 0}
     limits[pool] = limit
-    if string.find(pool, ':', 1, true) then
+    if has_limit(pool) then
       report_flight(pool, limit.fields, doc.worker, limit.own, now)
       if doc.ended[pool] then settle(limit.fields, limit.rules, doc.ended[pool], now) end
       limit.free, limit.again = permits(limit.fields, limit.rules, now)
@@ -71,7 +71,7 @@ local function take(queue, lane, count)
     end
     number = number + #popped / 2
     pool.limit.free = pool.limit.free - #popped / 2
-    if string.find(pool.pool, ':', 1, true) then
+    if has_limit(pool.pool) then
       pool.limit.own = pool.limit.own + #popped / 2
       spend(pool.limit.fields, pool.limit.rules, #popped / 2, now)
     end
@@ -126,7 +126,7 @@ for _, room in ipairs(select(2, next(doc.lanes)) or {}) do
 end
 
 for pool, limit in pairs(limits) do
-  if string.find(pool, ':', 1, true) then
+  if has_limit(pool) then
     if limit.own > 0 then redis.call('HSET', 'pressroom:flight:' .. pool, doc.worker, limit.own) end
     redis.call('EXPIRE', 'pressroom:flight:' .. pool, HOUR)
     write_limit(pool, limit.fields)

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from jobs.errors import AttemptError, TaskError
+from jobs.fields import storable
 from jobs.providers.base import ChatAnswer, EmbeddingAnswer, EmbeddingRequest, OnText
 
 
@@ -95,8 +96,7 @@ def vectors(content: bytes, request: EmbeddingRequest) -> EmbeddingAnswer:
 
 def _checked(text: str, model: Any, finish_reason: Any, usage: Any) -> ChatAnswer:
     return ChatAnswer(
-        # PostgreSQL cannot hold NUL characters.
-        text=text.replace("\x00", "\ufffd"),
+        text=storable(text),
         model=model if isinstance(model, str) else "",
         finish_reason=finish_reason if isinstance(finish_reason, str) else None,
         usage=usage if isinstance(usage, dict) else None,

@@ -42,7 +42,7 @@ _UNAVAILABLE = (
     psycopg.errors.UndefinedTable,  # not migrated yet
     PoolTimeout,
 )
-# How long an event loop waits for one transaction; threads rely on what the operating system notices.
+# How long one transaction on an event loop, or one statement of a thread, may take: a server that hangs closes nothing.
 _PATIENCE_SECONDS = 15.0
 _RECONNECT_SECONDS = 3.0  # after an outage; the pool's own pauses grow as long as the outage was
 _POOL_WAIT_SECONDS = 1.5
@@ -84,6 +84,18 @@ def connection_facts(url: str) -> tuple[str, str]:
     return psycopg.conninfo.make_conninfo("", **facts), password
 
 
+class _Connection(psycopg.Connection[Row]):
+    """A connection that gives up on a server that does not answer."""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """As the driver's, which raises an `OperationalError` when it takes too long; it is then closed."""
+        try:
+            return super().wait(gen, interval, _PATIENCE_SECONDS if timeout is None else timeout)
+        except psycopg.errors._WaitTimeout:
+            self.pgconn.finish()
+            raise
+
+
 class Session:
     """One open transaction."""
 
@@ -121,7 +133,7 @@ class Database:
         self._pool = ConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
             reconnect_timeout=_RECONNECT_SECONDS, check=_check,
-            connection_class=psycopg.Connection[Row], name="pressroom",
+            connection_class=_Connection, name="pressroom",
         )  # fmt: skip
 
     def open(self) -> None:

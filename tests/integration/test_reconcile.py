@@ -7,7 +7,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from jobs.beats import LEASE_SECONDS
+from jobs.beats import LEASE_SECONDS, WATCH_SECONDS
 from jobs.queues import Doorbell
 from jobs.reconcile import Reconciler, Report
 from jobs.store.database import Database
@@ -62,12 +62,22 @@ class World:
         )
 
     def watch(self, *beating: int) -> Report:
-        """Watch for a whole lease, in which only `beating` workers beat."""
+        """Watch for a whole lease, in which only `beating` workers beat; what the last look did."""
+        report = self.reconciler.watch_workers()
+        for _ in range(int(LEASE_SECONDS / WATCH_SECONDS)):
+            self.now += WATCH_SECONDS
+            for worker_id in beating:
+                assert self.database.all("beat", {"id": worker_id, "running": 0})
+            report = self.reconciler.watch_workers()
+        return report
+
+    def lose(self, *ids: int, suspect: int | None = None) -> None:
+        """Have a worker claim tasks and be lost with them, while it ran `suspect` apart from other suspects."""
+        worker_id = self.worker()
+        self.claim(worker_id, *ids)
+        self.database.all("suspect", {"id": worker_id, "task_id": suspect})
+        self.database.all("sign_off", {"id": worker_id})
         self.reconciler.watch_workers()
-        self.now += LEASE_SECONDS
-        for worker_id in beating:
-            assert self.database.all("beat", {"id": worker_id, "running": 0})
-        return self.reconciler.watch_workers()
 
     def queued(self, queue: str = "default") -> list[int]:
         return [int(entry) for entry in self.redis.lrange(f"rq:queue:{queue}", 0, -1)]
@@ -87,12 +97,12 @@ def test_when_all_is_well_nothing_is_done(world: World) -> None:
 
 
 class TestLostWorkers:
-    def test_their_tasks_wait_again_with_the_attempt_counted(self, world: World) -> None:
+    def test_their_tasks_wait_again_with_no_attempt_counted(self, world: World) -> None:
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
         assert world.watch().recovered == 1
         task = world.task(task_id)
-        assert (task["status"], task["attempt"]) == ("PENDING", 1)
+        assert (task["status"], task["attempt"]) == ("PENDING", 0)
         assert world.queued() == [task_id]
         event = world.client.get(f"/api/v1/tasks/{task_id}/events").get_json()[-1]
         assert (event["from_status"], event["to_status"], event["worker"]) == ("PROCESSING", "PENDING", "w")
@@ -103,8 +113,52 @@ class TestLostWorkers:
         world.claim(worker, task_id)
         assert world.watch().lost == 1
         task = world.task(task_id)
+        assert task["attempt"] == 1
         assert (task["status"], task["error"]["code"]) == ("FAILED", "worker_lost")
         assert task["completed_at"]
+
+    def test_who_loses_worker_after_worker_is_tried_as_often_as_it_may_be(self, world: World) -> None:
+        task_id = world.submit(max_retries=3)
+        for _ in range(3):
+            world.lose(task_id, suspect=task_id)
+            assert (world.task(task_id)["status"], world.task(task_id)["attempt"]) == ("PENDING", 0)
+        world.lose(task_id, suspect=task_id)
+        task = world.task(task_id)
+        assert (task["status"], task["error"]["code"], task["attempt"]) == ("FAILED", "worker_lost", 4)
+
+    def test_a_suspect_that_waited_for_its_turn_is_not_blamed(self, world: World) -> None:
+        guilty, innocent = world.submit(max_retries=3), world.submit(max_retries=3)
+        for _ in range(4):
+            world.lose(guilty, innocent, suspect=guilty)
+        assert world.task(guilty)["status"] == "FAILED"
+        assert (world.task(innocent)["status"], world.task(innocent)["attempt"]) == ("PENDING", 0)
+
+    @pytest.mark.parametrize(("max_retries", "losses"), [(1, 1), (2, 2), (9, 2)])
+    def test_a_task_is_a_suspect_after_two_losses_or_before_its_last_try(
+        self, world: World, max_retries: int, losses: int
+    ) -> None:
+        task_id = world.submit(max_retries=max_retries)
+        for _ in range(losses):
+            (claimed,) = hand.claim(world.database, worker := world.worker(), [task_id])
+            assert not claimed["is_suspect"]
+            world.database.all("sign_off", {"id": worker})
+            world.reconciler.watch_workers()
+        (claimed,) = hand.claim(world.database, world.worker(), [task_id])
+        assert claimed["is_suspect"]
+
+    def test_an_explicit_retry_forgets_the_losses(self, world: World) -> None:
+        task_id = world.submit(max_retries=0)
+        world.lose(task_id)
+        world.client.post(f"/api/v1/tasks/{task_id}/retry")
+        world.lose(task_id)
+        assert world.task(task_id)["attempt"] == 1
+
+    def test_after_an_outage_of_the_database_nobody_is_dead_yet(self, world: World) -> None:
+        world.claim(world.worker(), task_id := world.submit())
+        world.reconciler.watch_workers()
+        world.now += 2 * LEASE_SECONDS
+        world.reconciler.watch_workers()
+        assert world.task(task_id)["status"] == "PROCESSING"
 
     def test_a_task_to_be_cancelled_is_cancelled(self, world: World) -> None:
         worker, task_id = world.worker(), world.submit()
@@ -135,9 +189,10 @@ class TestLostWorkers:
         worker, task_id = world.worker(), world.submit()
         world.claim(worker, task_id)
         world.run("UPDATE workers SET last_heartbeat = now() - interval '1 hour'")
-        world.reconciler.watch_workers()
-        assert world.task(task_id)["status"] == "PROCESSING"
-        world.now += LEASE_SECONDS - 0.1
+        for _ in range(int(LEASE_SECONDS / WATCH_SECONDS)):
+            world.reconciler.watch_workers()
+            assert world.task(task_id)["status"] == "PROCESSING"
+            world.now += WATCH_SECONDS - 0.01
         world.reconciler.watch_workers()
         assert world.task(task_id)["status"] == "PROCESSING"
 

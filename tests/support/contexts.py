@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from jobs import settings
+from jobs.answers import Keeper, Values
 from jobs.handlers.context import Context, Facts, Tools
 
 FACTS = Facts(1, 1, "text_generation", 1, None, "m", {}, {}, None, None, False, False, [], (8.0, 10.0))
@@ -22,9 +23,16 @@ class SilentLine:
         self.said.append(piece)
 
 
+class Forgetful(Keeper):
+    """Keeps nothing."""
+
+    async def keep(self, values: Values) -> None:
+        """So be it."""
+
+
 def context_for(*, providers: Any = None, prompts: Any = None, **facts: Any) -> Context:
     """A context with these tools, of a task with these facts."""
     nothing = cast(Any, None)
     configured = settings.load()
-    tools = Tools(configured, nothing, providers, prompts, nothing, lambda *_: None)
+    tools = Tools(configured, nothing, providers, prompts, Forgetful(nothing), nothing, lambda *_: None)
     return Context(replace(FACTS, **facts), configured, SilentLine(), tools)

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from jobs.answers import Keeper
 from jobs.handlers import registry
 from jobs.handlers.context import Context, Facts, Tools
 from jobs.prompts import Prompts
@@ -17,7 +18,7 @@ def perform(configured: Settings, task: dict[str, Any], providers: Any) -> dict[
     async def run() -> dict[str, Any]:
         async with AsyncDatabase(configured.database_url, max_size=2).opened() as database:
             loop = asyncio.get_running_loop()
-            tools = Tools(configured, database, providers, Prompts(), loop, lambda *_: None)
+            tools = Tools(configured, database, providers, Prompts(), Keeper(database), loop, lambda *_: None)
             facts = Facts(
                 task["id"], 1, task["task_type"], 1, None, task["model"], task["input"], {}, None, None, False, False,
                 [], (240.0, 300.0),

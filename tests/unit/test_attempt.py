@@ -34,7 +34,7 @@ def claim(**facts: Any) -> Claim:
         "prompt": "p", "model": "m", "input": {}, "metadata": {}, "account_id": None, "batch_id": None,
         "depends_on": [], "stream": False, "profile": False, "max_retries": 1, "timeout_seconds": 10,
         "retry": RetryPolicy(jitter=False).as_json(), "usage": None, "request_id": None,
-        "waited_seconds": 0.0, "limited_for": None,
+        "waited_seconds": 0.0, "limited_for": None, "is_suspect": False,
     }  # fmt: skip
     return Claim.from_row({**row, **facts})
 
@@ -44,7 +44,7 @@ def run(handler: Any, mode: Mode = "coroutine", **facts: Any) -> Outcome:
     tools = context_for().tools
     assert tools
     types = {"t": TaskType("t", handler, nothing, mode)}
-    lanes = Lanes(types, tools, SilentLine(), Threads(), nothing, Unmoved())
+    lanes = Lanes(types, tools, SilentLine(), Threads(), nothing, nothing, Unmoved())
     return asyncio.run(Attempt(claim(**facts), lanes).run())
 
 

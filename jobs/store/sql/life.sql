@@ -19,7 +19,8 @@ WITH chosen AS (
     RETURNING t.id, t.status, t.task_type, t.prompt, t.model, t.input, t.metadata, t.queue, t.pool, t.owner, t.attempt, t.fence,
               t.max_retries, t.timeout_seconds, t.retry, t.request_id, t.account_id, t.batch_id, t.depends_on,
               t.stream, t.profile, t.usage, t.waited_seconds,
-              extract(epoch FROM now() - t.limited_since)::float8 AS limited_for, chosen.status AS from_status
+              extract(epoch FROM now() - t.limited_since)::float8 AS limited_for, chosen.status AS from_status,
+              t.lost >= least(2, greatest(1, t.max_retries)) AS is_suspect
 ), logged AS (
     INSERT INTO task_events (task_id, from_status, to_status, attempt, worker, detail)
     SELECT id, from_status, 'PROCESSING', attempt, %(worker)s,
@@ -70,6 +71,26 @@ WITH outcome AS (
 SELECT id, status, from_status, task_type, attempt, queue, pool, owner, due_at, batch_id, has_callback, has_children
 FROM recorded
 
+-- name: keep_answers
+-- Of attempts that still own their tasks.
+INSERT INTO answers (task_id, request, turn, answer)
+SELECT id, request, turn, a.answer
+FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(requests)s::bytea[], %(turns)s::smallint[], %(answers)s::jsonb[])
+     AS a (id, fence, request, turn, answer)
+JOIN tasks USING (id, fence)
+WHERE status = 'PROCESSING'
+ON CONFLICT DO NOTHING
+
+-- name: kept_answers
+SELECT request, turn, answer, counted FROM answers WHERE task_id = %(id)s
+
+-- name: count_answers
+-- The tokens of these tasks' answers are recorded with them.
+UPDATE answers SET counted = true WHERE task_id = ANY (%(ids)s) AND NOT counted
+
+-- name: forget_answers
+DELETE FROM answers WHERE task_id = ANY (%(ids)s)
+
 -- name: cancel_tasks
 -- Waiting tasks are cancelled at once; for running ones the wish is noted and their worker is told.
 -- Returns every task touched, with the name of the worker to tell.
@@ -117,7 +138,7 @@ WITH chosen AS (
     UPDATE tasks AS t
     SET status = CASE WHEN l.left_over > 0 THEN 'BLOCKED' ELSE 'PENDING' END, parents_left = l.left_over,
         has_children = t.has_children OR EXISTS (SELECT FROM links WHERE parent_id = t.id AND NOT done),
-        attempt = 0, progress = 0, progress_message = NULL, result = NULL, error = NULL, usage = NULL,
+        attempt = 0, lost = 0, progress = 0, progress_message = NULL, result = NULL, error = NULL, usage = NULL,
         due_at = CASE WHEN run_at > now() THEN run_at END, ready_at = greatest(run_at, now()), limited_since = NULL,
         announced_at = CASE WHEN l.left_over > 0 OR run_at > now() THEN NULL ELSE now() END,
         cancel_requested_at = NULL, started_at = NULL, completed_at = NULL, waited_seconds = NULL, run_seconds = NULL,

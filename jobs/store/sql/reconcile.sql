@@ -3,19 +3,24 @@ UPDATE workers SET stopped_at = now(), running = 0, is_lost = true WHERE id = AN
 RETURNING kind, name
 
 -- name: recover_lost
--- PROCESSING tasks of workers that have stopped: cancelled if that was asked for, failed when their attempts
--- are used up, else waiting again.
+-- PROCESSING tasks of workers that have stopped: cancelled if that was asked for, failed when that happened as often
+-- as they may be tried (then these were its attempts), else waiting again, with no attempt counted. A suspect that waited for its turn, as
+-- jobs/quarantine.py has it, lost nothing.
 WITH lost AS (
-    SELECT t.id, (SELECT name FROM workers WHERE id = t.worker_id) AS worker,
+    SELECT t.id, w.name AS worker, times,
            CASE WHEN cancel_requested_at IS NOT NULL THEN 'CANCELLED'
-                WHEN attempt > max_retries THEN 'FAILED' ELSE 'PENDING' END AS verdict
+                WHEN times > max_retries THEN 'FAILED' ELSE 'PENDING' END AS verdict
     FROM tasks AS t
-    WHERE status = 'PROCESSING'
-      AND NOT EXISTS (SELECT FROM workers AS w WHERE w.id = t.worker_id AND w.stopped_at IS NULL)
-    ORDER BY t.id FOR UPDATE
+    LEFT JOIN workers AS w ON w.id = t.worker_id
+    CROSS JOIN LATERAL (SELECT t.lost + CASE WHEN t.lost >= least(2, greatest(1, t.max_retries))
+                                              AND w.suspect IS DISTINCT FROM t.id THEN 0 ELSE 1 END AS times) AS loss
+    WHERE status = 'PROCESSING' AND (w.id IS NULL OR w.stopped_at IS NOT NULL)
+    ORDER BY t.id FOR UPDATE OF t
 ), moved AS (
     UPDATE tasks AS t
-    SET status = verdict,
+    SET status = verdict, lost = times,
+        attempt = CASE verdict WHEN 'PENDING' THEN attempt - 1
+                               WHEN 'FAILED' THEN least(max_retries + 1, attempt + times - 1) ELSE attempt END,
         error = CASE WHEN verdict = 'FAILED' THEN %(error)s::jsonb END,
         completed_at = CASE WHEN verdict <> 'PENDING' THEN now() END,
         announced_at = now(), ready_at = now(), worker_id = NULL, updated_at = now()

@@ -14,6 +14,8 @@ WITH old AS (
     DELETE FROM task_events USING old WHERE task_id = old.id
 ), profiles AS (
     DELETE FROM task_profiles USING old WHERE task_id = old.id
+), kept AS (
+    DELETE FROM answers USING old WHERE task_id = old.id
 ), as_parents AS (
     DELETE FROM task_parents USING old WHERE parent_id = old.id
 ), as_children AS (

@@ -12,6 +12,10 @@ WHERE id = %(id)s AND stopped_at IS NULL RETURNING id
 SELECT id, fence, cancel_requested_at IS NOT NULL AS is_to_be_cancelled FROM tasks
 WHERE worker_id = %(id)s AND status = 'PROCESSING'
 
+-- name: suspect
+-- Should this worker be lost now, this task is the cause.
+UPDATE workers SET suspect = %(task_id)s WHERE id = %(id)s
+
 -- name: sign_off
 UPDATE workers SET stopped_at = now(), running = 0 WHERE id = %(id)s AND stopped_at IS NULL
 
