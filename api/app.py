@@ -1,6 +1,7 @@
 """The web application."""
 
 from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter, ValidationError
 
 from api import (
@@ -14,6 +15,7 @@ from api import (
     embeddings,
     errors,
     health,
+    limits,
     live,
     memories,
     meta,
@@ -83,10 +85,18 @@ def create_app(configured: Settings | None = None) -> Flask:
         PROPAGATE_EXCEPTIONS=False,
     )
     app.wsgi_app = requests.Turns(app.wsgi_app, services.WEB_THREADS)  # type: ignore[method-assign]
+    if configured.trusted_proxies:
+        # The addresses and the scheme only: a proxy that does not set X-Forwarded-Host would hand on the caller's.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=configured.trusted_proxies, x_proto=configured.trusted_proxies
+        )
     services.install(app, services.build(configured))
     requests.register(app)
     metrics.register(app)
+    counter = limits.Counter(configured.redis_url)
+    limits.limit_failures(app, counter)
     auth.register(app, configured)
+    limits.limit_callers(app, counter, configured)
     errors.register(app)
     api = errors.JsonErrorApi(app)
     for room in _ROOMS:

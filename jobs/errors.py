@@ -8,6 +8,7 @@ PressroomError
 ├── NotFound              no such task or batch
 ├── StateConflict         the task's state does not allow the move
 ├── IdempotencyMismatch   an Idempotency-Key came again with another body
+├── TooManyPending        so many tasks wait that no more are taken now
 └── UnknownParents        a task is to depend on tasks that do not exist
 """
 
@@ -55,6 +56,10 @@ class StateConflict(PressroomError):
 
 class IdempotencyMismatch(PressroomError):
     """The same Idempotency-Key was used with another request."""
+
+
+class TooManyPending(PressroomError):
+    """More tasks wait than MAX_PENDING allows; trying again later makes sense."""
 
 
 class UnknownParents(PressroomError):

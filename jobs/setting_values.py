@@ -8,6 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import limits
 from marshmallow import ValidationError, validate
 
 from jobs.priority import QUEUES
@@ -45,6 +46,16 @@ def url(*schemes: str) -> Any:
 
 def seconds(least: float, most: float) -> Any:
     return validate.Range(least, most, error="Must be a number of seconds from {min} to {max}.")
+
+
+def rate_limit(value: str) -> None:
+    """`600/minute`, `10/second;1000/hour`; empty: none."""
+    try:
+        parsed = limits.parse_many(value) if value else []
+    except ValueError:
+        raise ValidationError("Not a rate as 600/minute (several: separated by ;), or nothing at all.") from None
+    if any(not (limit.amount and limit.get_expiry()) for limit in parsed):
+        raise ValidationError("A rate must be above zero.")
 
 
 def readable_file(value: str) -> None:

@@ -60,6 +60,10 @@ class Settings:
     worker_process_memory_mb: int
     fallback_models: dict[str, tuple[str, ...]]
     rate_limit_patience: float
+    rate_limit_default: str
+    rate_limit_generate: str
+    trusted_proxies: int
+    max_pending: int
     queue_shares: dict[QueueName, float]
     shutdown_grace_seconds: float
     task_default_timeout: int
@@ -234,6 +238,10 @@ def load() -> Settings:
         "worker_process_memory_mb": env.int("WORKER_PROCESS_MEMORY_MB", 1024, validate=validate.Range(64)),
         "fallback_models": env.fallbacks("FALLBACK_MODELS", ""),
         "rate_limit_patience": env.float("RATE_LIMIT_PATIENCE", 3600.0, validate=parse.seconds(0, 86_400 * 7)),
+        "rate_limit_default": env.str("RATE_LIMIT_DEFAULT", "600/minute", validate=parse.rate_limit),
+        "rate_limit_generate": env.str("RATE_LIMIT_GENERATE", "5/minute", validate=parse.rate_limit),
+        "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=validate.Range(0, 10)),
+        "max_pending": env.int("MAX_PENDING", 1_000_000, validate=validate.Range(min=0)),
         "queue_shares": env.shares("QUEUE_SHARES", "high=1.0,default=0.9,low=0.7"),
         "shutdown_grace_seconds": env.float("SHUTDOWN_GRACE_SECONDS", 25.0, validate=parse.seconds(1, 3600)),
         "task_default_timeout": env.int("TASK_DEFAULT_TIMEOUT", 300, validate=validate.Range(1, 86_400)),

@@ -1,6 +1,5 @@
 """The web app in this process, on real PostgreSQL and Redis."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,12 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api import create_app, services
+from api import create_app
 from jobs import settings
 from jobs.queues import Doorbell, connect
 from jobs.settings import Settings
 from jobs.store.database import Database
-from tests.support.waiting import wait_until
+from tests.support.closing import close
 
 
 @pytest.fixture
@@ -28,12 +27,8 @@ def configured(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: p
 def app(configured: Settings) -> Iterator[Flask]:
     made = create_app(configured)
     with made.app_context():
-        tools = services.get()
         yield made
-        tools.hub.stop()
-        wait_until(lambda: "watching" not in {thread.name for thread in threading.enumerate()}, "the hub has stopped")
-        tools.database.close()
-        tools.doorbell.connection.close()
+    close(made)
 
 
 @pytest.fixture

@@ -88,3 +88,8 @@ UPDATE idempotency_keys SET task_id = %(task_id)s, batch_id = %(batch_id)s WHERE
 
 -- name: forget_idempotency_keys
 DELETE FROM idempotency_keys WHERE created_at < now() - %(keep_hours)s * interval '1 hour'
+
+-- name: count_waiting
+-- How many tasks wait, up to a limit.
+SELECT count(*) AS tasks
+FROM (SELECT FROM tasks WHERE status IN ('BLOCKED', 'PENDING', 'RETRYING') LIMIT %(limit)s) AS waiting
