@@ -56,8 +56,12 @@ class Instance:
         self.log_file = data_dir / f"run-{self.port}.log"
         self._environment = clean_environment(
             **{
-                "PORT": self.port, "DATA_DIR": data_dir, "PYTHONUNBUFFERED": 1, "WEB_CONCURRENCY": 1,
-                "RATE_LIMIT_DEFAULT": "1000000/minute", **settings,
+                "PORT": self.port,
+                "DATA_DIR": data_dir,
+                "PYTHONUNBUFFERED": 1,
+                "WEB_CONCURRENCY": 1,
+                "RATE_LIMIT_DEFAULT": "1000000/minute",
+                **settings,
             }
         )
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
