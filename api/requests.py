@@ -46,10 +46,13 @@ class Turns:
         try:
             with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as body:
                 try:
-                    _receive(environ, body)
+                    fits = _receive(environ, body)
                 except TimeoutError:
                     said = "The request did not arrive in time."
                     return _refuse(environ, start_response, HTTPStatus.REQUEST_TIMEOUT, said)
+                if not fits:  # werkzeug would cut it off without a word
+                    said = "The data value transmitted exceeds the capacity limit."
+                    return _refuse(environ, start_response, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said)
                 with self._places:
                     return self._app({**environ, "wsgi.input": body}, start_response)
         finally:
@@ -65,13 +68,14 @@ def _may_be_slow(environ: "WSGIEnvironment") -> bool:
     return "HTTP_TRANSFER_ENCODING" in environ
 
 
-def _receive(environ: "WSGIEnvironment", body: IO[bytes]) -> None:
-    """Read all of a body, or as much as shows that it is too large."""
+def _receive(environ: "WSGIEnvironment", body: IO[bytes]) -> bool:
+    """Read all of a body; False when it is too large."""
     received, most = 0, _most_bytes(environ["PATH_INFO"])
     while received <= most and (piece := environ["wsgi.input"].read(_PIECE_BYTES)):
         body.write(piece)
         received += len(piece)
     body.seek(0)
+    return received <= most
 
 
 def _most_bytes(path: str) -> int:
@@ -83,7 +87,7 @@ def _refuse(
 ) -> Iterable[bytes]:
     body = orjson.dumps({"code": status.value, "status": status.phrase, "message": message}) + b"\n"
     log.info("request", method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], status=status.value)
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append(("Retry-After", "2"))
     start_response(f"{status.value} {status.phrase}", headers)
