@@ -179,6 +179,7 @@ class Run:
         report.acknowledged = len(notes.promises)
         report.refused = notes.refusals
         self._count_calls()
+        self._probes.close()
 
     def _inactive(self, schedule_id: int) -> dict[str, Any]:
         found = self._probes.send("GET", f"/api/v1/scheduler/tasks/{schedule_id}")
