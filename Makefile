@@ -5,7 +5,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --re
 COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url
 
-.PHONY: run restore test test-browser lint format requirements clean
+.PHONY: run restore test test-browser gauntlet lint format requirements clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -18,6 +18,9 @@ test: $(VENV)/.dev
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+gauntlet: $(VENV)/.dev
+	$(BIN)/python -m tests.gauntlet --seed $(or $(SEED),1) --tasks $(or $(TASKS),2000) --blows $(or $(BLOWS),42)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
