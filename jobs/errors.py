@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from jobs.secrets import clean
+
 T = TypeVar("T")
 
 
@@ -81,7 +83,7 @@ class TaskError:
     Attributes:
         code: timeout, rate_limited, provider_error, provider_unreachable,
             invalid_response, handler_error, dependency_failed, worker_lost, unknown_model...
-        message: one sentence for a person; holds no secret.
+        message: one sentence for a person; secrets are taken out of it.
         retryable: whether trying again later can help.
         status_code: the provider's HTTP status, when there was one.
         retry_after: seconds the provider asked us to wait, when it did.
@@ -92,6 +94,9 @@ class TaskError:
     retryable: bool = False
     status_code: int | None = None
     retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", clean(self.message))
 
     @property
     def means_busy(self) -> bool:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,19 @@ class ApiKey:
     name: str
     secret: str = field(repr=False)
     scope: Scope
+
+
+def password_in(url: str) -> str:
+    """The password in a URL; empty when there is none."""
+    return urlsplit(url).password or ""
+
+
+def secrets_in(value: str) -> list[str]:
+    """What may be a secret in a variable that holds one and is malformed."""
+    found = [value, *(part for key in value.split(",") for part in key.split(":")[1:] if len(part) >= 6)]
+    with suppress(ValueError):
+        found.append(password_in(value))
+    return [secret for secret in found if secret not in SCOPES]
 
 
 def url(*schemes: str) -> Any:

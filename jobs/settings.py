@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
@@ -17,9 +18,11 @@ from marshmallow import validate
 from jobs import setting_values as parse
 from jobs.errors import SettingsError
 from jobs.priority import QUEUES, QueueName
+from jobs.secrets import clean, learn
 from jobs.setting_values import ApiKey
 from jobs.webhooks.guard import Networks
 
+_SECRET_VARIABLES = ("API_KEYS", "LLM_API_KEY", "CALLBACK_SECRET", "ALERT_WEBHOOK_URL", "DATABASE_URL", "REDIS_URL")
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _SOCKET_PATH_ROOM = 80
@@ -99,9 +102,8 @@ class Settings:
             # Its token is in the path or the query.
             target = urlsplit(self.alert_webhook_url)._replace(scheme="", netloc="").geturl()
             found += [self.alert_webhook_url, target if len(target) > _SHORT_TARGET else ""]
-        for url in (self.database_url, self.redis_url, self.llm_base_url or "", self.alert_webhook_url or ""):
-            found.append(urlsplit(url).password or "")
-        return [secret for secret in found if secret]
+        urls = (self.database_url, self.redis_url, self.llm_base_url or "", self.alert_webhook_url or "")
+        return [secret for secret in (*found, *map(parse.password_in, urls)) if secret]
 
 
 def run_dir(data_dir: Path) -> Path:
@@ -269,17 +271,25 @@ def load() -> Settings:
     except EnvValidationError as error:
         problems = cast(dict[str, list[object]], error.error_messages)
         raise SettingsError({name: " ".join(map(str, said)) for name, said in problems.items()}) from None
-    return Settings(**values)
+    loaded = Settings(**values)
+    learn(loaded.secrets())
+    return loaded
 
 
 def fail(error: SettingsError) -> NoReturn:
     """Say every wrong setting on standard error and exit with code 2."""
-    sys.stderr.write(f"pressroom: wrong settings\n{error}\n")
+    for name in _SECRET_VARIABLES:
+        learn(parse.secrets_in(os.environ.get(name, "")))
+    sys.stderr.write(f"pressroom: wrong settings\n{clean(str(error))}\n")
     raise SystemExit(2)
 
 
 def load_or_exit() -> Settings:
-    """`load` for the start of a process: a clear message and exit code 2 instead of an error."""
+    """`load` for the start of a process: a clear message and exit code 2 instead of an error.
+
+    What is caught nowhere is from now on told without secrets.
+    """
+    sys.excepthook = lambda *error: sys.stderr.write(clean("".join(traceback.format_exception(*error)))) and None
     try:
         return load()
     except SettingsError as error:

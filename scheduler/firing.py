@@ -14,6 +14,7 @@ from marshmallow import Schema, ValidationError
 
 from jobs.errors import TooManyPending, Unavailable
 from jobs.handlers.registry import TaskType
+from jobs.secrets import clean
 from jobs.store.database import Database, Json, Row, Session
 from jobs.submit import Submitter
 from scheduler.executors import EXECUTORS
@@ -190,4 +191,4 @@ def _finish(session: Session, execution: Row, outcome: Mapping[str, Any]) -> Non
 
 
 def _failed(code: str, message: str) -> dict[str, Any]:
-    return {"status": "FAILED", "result": None, "error": {"code": code, "message": message}}
+    return {"status": "FAILED", "result": None, "error": {"code": code, "message": clean(message)}}

@@ -17,6 +17,7 @@ from jobs.fields import storable
 from jobs.prompts import Prompts
 from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, Provider
 from jobs.providers.catalog import Catalog
+from jobs.secrets import clean
 from jobs.settings import Settings
 from jobs.store.database import AsyncDatabase, Database, Row
 
@@ -177,7 +178,7 @@ class Context:
         """
         self.check()
         if message is not None:
-            message = storable(message)[:_MESSAGE_CHARS]
+            message = clean(storable(message))[:_MESSAGE_CHARS]
         self.line.progress(self.task_id, self.facts.fence, max(0, min(100, int(percent))), message)
 
     def stream(self, text: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from jobs import settings
 from jobs.errors import SettingsError
-from jobs.logs import redactor
+from jobs.secrets import Redactor
 
 
 @pytest.fixture(autouse=True)
@@ -110,11 +110,14 @@ def test_the_token_of_the_alert_webhook_is_hidden_in_whatever_part_of_it_is_logg
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALERT_WEBHOOK_URL", "https://hooks.example/services/T0/B0/token")
-    redact = redactor(settings.load().secrets())
+    redactor = Redactor()
+    redactor.learn(settings.load().secrets())
     for part in ("https://hooks.example/services/T0/B0/token", "/services/T0/B0/token"):
-        assert "token" not in redact(None, "", {"event": f"POST {part} failed"})["event"]
+        assert "token" not in redactor.clean(f"POST {part} failed")
     monkeypatch.setenv("ALERT_WEBHOOK_URL", "http://127.0.0.1:9/")
-    assert redactor(settings.load().secrets())(None, "", {"event": "GET /tasks"})["event"] == "GET /tasks"
+    redactor = Redactor()
+    redactor.learn(settings.load().secrets())
+    assert redactor.clean("GET /tasks") == "GET /tasks"
 
 
 def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
