@@ -16,7 +16,7 @@ TASK = {"prompt": "p", "model": "m"}
         (b'{"prompt": "p", "model": "m", "metadata": ' + b'{"a":' * 70 + b"1" + b"}" * 71, 400),
         (b"[" * 50_000, 400),
         (b'{"prompt": "p", "prompt": "q", "model": "m"}', 400),
-        (b'{"prompt": "p", "model": "m", "priority": 100000000000000000000000000}', 400),
+        (b'{"prompt": "p", "model": "m", "priority": 100000000000000000000000000}', 422),
         (b'{"prompt": "p", "model": "m", "priority": 1e300}', 422),
         (b'{"prompt": "p", "model": "m", "timeout_seconds": 9223372036854775808}', 422),
         (b'{"prompt": "p", "model": "m", "delay_seconds": 1e308}', 422),

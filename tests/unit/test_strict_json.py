@@ -17,8 +17,6 @@ DEEP = 100_000
         (b"[" * DEEP, "line 1"),
         (b'{"a": 1, "b": {"c": 1, "c" : 2}}', "same key twice"),
         (b'{"a": 1, "\\u0061": 2}', "same key twice"),
-        (b"[123456789012345678901]", "20 digits"),
-        (b"[-123456789012345678901]", "20 digits"),
         (b"[" + b"9" * DEEP + b"]", "infinity"),
         (b"[1e999]", "infinity"),
         (b"[NaN]", "unexpected"),
@@ -32,7 +30,7 @@ DEEP = 100_000
         (b"[1,]", "line 1"),
         (b"{} {}", "line 1"),
     ],
-    ids=range(20),
+    ids=range(18),
 )
 def test_it_is_refused(body: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
