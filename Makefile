@@ -2,13 +2,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run restore test test-browser lint format clean
+.PHONY: run restore keys test test-browser lint format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
 
 restore: $(VENV)/.run
 	@exec $(BIN)/python -m jobs.backup restore "$(FILE)"
+
+keys: $(VENV)/.run
+	@$(BIN)/python -m jobs.keys $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not browser" -n 4 --dist loadfile $(ARGS)
