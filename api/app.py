@@ -82,6 +82,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     app.wsgi_app = requests.Turns(app.wsgi_app, services.WEB_THREADS)  # type: ignore[method-assign]
     services.install(app, services.build(configured))
     requests.register(app)
+    headers.register(app)
     metrics.register(app)
     auth.register(app)
     audit.register(app)
@@ -92,6 +93,5 @@ def create_app(configured: Settings | None = None) -> Flask:
     app.register_blueprint(meta.blueprint)
     app.register_blueprint(login.blueprint)
     dashboard.register(app)
-    headers.register(app)
     app.extensions["pressroom"].database.open()
     return app

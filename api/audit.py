@@ -5,28 +5,25 @@ act begins, and says how it ended afterwards: an act without its row cannot be, 
 ATTEMPTED. When the row cannot be written, the act is not begun (503).
 """
 
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from flask import Flask, Response, g, request
 from marshmallow import Schema, fields, validate
 
 from api import services
-from api.auth import SECRETS, needed
+from api.auth import SAFE, SECRETS, needed
 from api.bodies import Blueprint
-from api.paging import Paging, page_of, sort_field
+from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import UtcDateTime
 from jobs.audit import OUTCOMES, outcome_of, record
 from jobs.errors import Unavailable
 from jobs.fields import Text
 from jobs.store import listing
-from jobs.store.database import Row
 
 blueprint = Blueprint("audit", __name__, url_prefix="/api/v1/audit", description="Who did what only administrators may")
 
 log = structlog.get_logger(__name__)
-
-_SAFE: Final = ("GET", "HEAD", "OPTIONS")
 
 
 def facts(**more: Any) -> dict[str, Any]:
@@ -50,7 +47,8 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def attempted() -> None:
-        changes = request.method not in _SAFE and needed() == "admin"
+        g.audit_id = None
+        changes = request.method not in SAFE and needed() == "admin"
         if request.endpoint and not request.endpoint.startswith("login.") and (changes or request.endpoint in SECRETS):
             with services.get().database.transaction() as session:
                 g.audit_id = record(session, **facts(outcome="ATTEMPTED"))
@@ -98,12 +96,8 @@ class AuditQuery(Paging):
     sort = sort_field(listing.AUDIT)
 
 
-_SHOWN = tuple(AuditSchema().fields)
-
-
-def shown(row: Row) -> dict[str, Any]:
-    """An act's row as the API returns it."""
-    return {name: row[name] for name in _SHOWN}
+shown = shown_by(AuditSchema)
+"""An act's row as the API returns it."""
 
 
 @blueprint.get("")

@@ -21,7 +21,7 @@ from jobs.settings import is_loopback
 # By the name of the view, which the router found: paths can be written in many ways.
 _OPEN: Final = frozenset({"health.liveness", "health.readiness", "login.page", "login.enter", "meta.favicon", "static"})
 _PAGES: Final = frozenset({"meta.index", "meta.docs", "tasks.task_profile"})
-_SAFE: Final = ("GET", "HEAD", "OPTIONS")
+SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 # Whoever may submit may change what is below these; all other changes are the administrators'.
 _SUBMITTING: Final = tuple(f"/api/v1/{room}" for room in ("tasks", "batches", "callbacks", "daily-life", "memorize"))
@@ -35,7 +35,7 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def refuse_other_sites() -> None:
-        if request.method not in _SAFE and _origin() == "elsewhere":
+        if request.method not in SAFE and _origin() == "elsewhere":
             abort(403, message="Requests from pages of other sites may not change anything.")
 
     @app.before_request
@@ -69,7 +69,7 @@ def _presented() -> Key | None:
         return None
     key = services.get().sessions.key_of(token)
     # The browser sends a cookie whoever asks it to: then we must know that it was one of our own pages.
-    if key and request.method not in _SAFE:
+    if key and request.method not in SAFE:
         prove_own_page(token)
     return key
 
@@ -134,7 +134,7 @@ def needed() -> Scope:
     """The scope that this request needs."""
     if dashboard.is_here() or request.endpoint in _FOR_ADMINS:
         return "admin"
-    if request.method in _SAFE or request.endpoint == "login.leave":
+    if request.method in SAFE or request.endpoint == "login.leave":
         return "read"
     rule = request.url_rule.rule if request.url_rule else ""
     return "submit" if rule.startswith(_SUBMITTING) else "admin"

@@ -23,8 +23,7 @@ _YEAR: Final = "max-age=31536000"
 
 def nonce() -> str:
     """For scripts that a template holds: this answer's policy lets those run that carry it."""
-    if "csp_nonce" not in g:
-        g.csp_nonce = secrets.token_urlsafe(16)
+    g.csp_nonce = g.csp_nonce or secrets.token_urlsafe(16)
     return str(g.csp_nonce)
 
 
@@ -32,9 +31,13 @@ def register(app: Flask) -> None:
     """Add them to every answer; one that a view gave itself stays."""
     app.jinja_env.globals["csp_nonce"] = nonce
 
+    @app.before_request
+    def begin() -> None:
+        g.csp_nonce = None
+
     @app.after_request
     def add(response: Response) -> Response:
-        allowed = f" 'nonce-{g.csp_nonce}'" if "csp_nonce" in g else ""
+        allowed = f" 'nonce-{g.csp_nonce}'" if g.get("csp_nonce") else ""
         response.headers.setdefault("Content-Security-Policy", _POLICY.format(nonce=allowed))
         for name, value in _ALWAYS.items():
             response.headers.setdefault(name, value)
