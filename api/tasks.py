@@ -26,11 +26,11 @@ from jobs.submit import Idempotency, Submitted
 blueprint = Blueprint("tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them")
 
 _REPLAYED = {"Idempotent-Replayed": "true"}
-# pyinstrument's page carries its scripts and styles, which get a nonce, and its script writes style attributes. It may
-# show itself, alone: it loads nothing, and to the rest of the site it is a stranger (sandbox).
+# pyinstrument's page carries its scripts and styles, which get a nonce, and its script writes style attributes. It
+# may show itself and load nothing.
 _PROFILE_POLICY = (
     "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}' data:; style-src-attr 'unsafe-inline'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts"
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _INLINE = re.compile(r"<(script|style)>")
 

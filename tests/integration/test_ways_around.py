@@ -79,7 +79,7 @@ class TestHeaders:
             for part in ("default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'"):
                 assert part in policy
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            assert answer.headers["Referrer-Policy"] == "same-origin"
             assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
             assert answer.headers["Cache-Control"] == "no-store"
             assert "Server" not in answer.headers
