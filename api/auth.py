@@ -80,6 +80,8 @@ def _without_key() -> Response | None:
         if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
             abort(403, message="Without API keys, only requests to a loopback address are answered.")
         return None
+    if request.endpoint == "login.leave":  # it has ended already
+        return redirect(url_for("login.page"), 303)
     if not _is_visit():
         abort(401, message="A valid API key is required.", headers={"WWW-Authenticate": _challenge()})
     return redirect(url_for("login.page", next=request.full_path.removesuffix("?")), 303)

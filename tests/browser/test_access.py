@@ -141,26 +141,25 @@ def test_a_task_submitted_in_the_documentation_is_shown_as_text(site: Site, visi
 def test_what_stands_in_redis_is_text_in_the_dashboard(site: Site, visit: Visit) -> None:
     site.enter(visit)
     redis, page = site.instance.redis, visit.page
-    data = '["jobs.entry.run", null, [], {}]'
-    fill(redis, "rq:job:666", data=data, origin=_EVIL, status="failed", description=_EVIL)
+    data = '["jobs.entry.perform", null, [666], {}]'
+    fill(redis, "rq:job:666", data=data, origin="side", status="failed", description=_EVIL)
     redis.sadd("rq:queues", f"rq:queue:{_EVIL}")
     redis.rpush(f"rq:queue:{_EVIL}", "666")
-    redis.rpush("rq:queue:low", "666")
-    redis.sadd("rq:queues", "rq:queue:low")
+    redis.rpush("rq:queue:side", "666")
+    redis.sadd("rq:queues", "rq:queue:side")
     fill(redis, f"rq:worker:{_EVIL}", queues=_EVIL, state="idle", version=_EVIL, python_version=_EVIL)
     redis.sadd("rq:workers", f"rq:worker:{_EVIL}")
     try:
-        for path in ("", "0/view/workers", "0/view/jobs/low/queued/8/asc/1", "0/view/job/666"):
+        for path in ("", "0/view/workers", "0/view/jobs/side/queued/8/asc/1", "0/view/job/666"):
             page.goto(f"{site.base}/rq/{path}")
             page.locator("#queues, #workers, #jobs, #job-data").get_by_text("onerror=").first.wait_for()
             picture(page, "dashboard_evil_" + path.replace("/", "_"))
             assert page.evaluate("window.owned") is None
             assert visit.complaints == []
     finally:
-        redis.delete("rq:job:666", f"rq:queue:{_EVIL}", f"rq:worker:{_EVIL}")
-        redis.srem("rq:queues", f"rq:queue:{_EVIL}")
+        redis.delete("rq:job:666", "rq:queue:side", f"rq:queue:{_EVIL}", f"rq:worker:{_EVIL}")
+        redis.srem("rq:queues", "rq:queue:side", f"rq:queue:{_EVIL}")
         redis.srem("rq:workers", f"rq:worker:{_EVIL}")
-        redis.lrem("rq:queue:low", 0, "666")
 
 
 def test_a_failed_task_is_retried_from_the_dashboard(site: Site, visit: Visit) -> None:

@@ -69,6 +69,7 @@ class TestSessions:
         else:
             form = form_token(client)
             assert client.post("/logout", data={"csrf": form}, headers=OWN).status_code == 303
+        assert client.post("/logout", headers=OWN).headers["Location"] == "/login"
         # Also for whoever kept the cookie.
         client.set_cookie("pressroom", cookie.value)
         assert client.get("/api/v1/tasks").status_code == 401
