@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run restore keys test test-browser lint format clean
+.PHONY: run restore keys test test-browser gauntlet lint format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -18,6 +18,9 @@ test: $(VENV)/.dev
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+gauntlet: $(VENV)/.dev
+	$(BIN)/python -m tests.gauntlet --seed $(or $(SEED),1) --tasks $(or $(TASKS),2000) --blows $(or $(BLOWS),42)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

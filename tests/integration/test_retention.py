@@ -112,7 +112,9 @@ def test_the_audit_stays_as_long_as_the_settings_say_whoever_cleans_up(
     for days in (1, 29, 31):
         client.delete("/api/v1/accounts/999")
         with database.transaction() as session:
-            session.run(f"UPDATE audit SET created_at = now() - interval '{days} day' WHERE created_at > now() - interval '1 h'")
+            session.run(
+                f"UPDATE audit SET created_at = now() - interval '{days} day' WHERE created_at > now() - interval '1 h'"
+            )
     cleanup(retention_days=1)
     assert len(left(database, "audit")) == 2
 
