@@ -27,6 +27,7 @@ TOKEN: Final = re.compile(r"pr_([0-9a-f]{12})_[0-9a-f]{64}")
 
 _FRESH_SECONDS: Final = 2.0  # how late a key that was revoked elsewhere is noticed
 _AGAIN_SECONDS: Final = 0.05  # an unknown key may just have been made; but nobody makes us ask for ever
+_PATIENCE_SECONDS: Final = 2.0
 _NOTE_SECONDS: Final = 60.0
 
 
@@ -154,11 +155,17 @@ class Keyring:
         """What is known, not older than so much; one thread asks, and a failure, too, is remembered for a while."""
         if self._known.failure:
             seconds = _FRESH_SECONDS
-        if time.monotonic() - self._known.at > seconds:
-            with self._lock:
-                if time.monotonic() - self._known.at > seconds:
-                    self._known = self._load()
-        return self._known
+        if time.monotonic() - self._known.at <= seconds:
+            return self._known
+        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            # Who asks waits for a server that hangs; nobody else does.
+            return replace(self._known, failure=Unavailable("the keys could not be read in time"))
+        try:
+            if time.monotonic() - self._known.at > seconds:
+                self._known = self._load()
+            return self._known
+        finally:
+            self._lock.release()
 
     def _load(self) -> _Known:
         began = time.monotonic()
@@ -179,7 +186,7 @@ class Keyring:
 def check_exposure(settings: Settings) -> None:
     """Refuse to start a service that is open to others: there must be a key, in API_KEYS or in PostgreSQL.
 
-    While PostgreSQL cannot be asked, nothing is refused here: then no request gets in without a key.
+    While PostgreSQL cannot be asked, none is known, and that is refused, too; whoever starts us tries again.
 
     Raises:
         SettingsError: naming HOST or APP_ENV, and what to do.
@@ -190,9 +197,10 @@ def check_exposure(settings: Settings) -> None:
     database.open()
     try:
         (row,) = database.all("living_keys")
-        if not row["ever"]:
-            raise SettingsError(problems)
     except Unavailable as error:
-        log.warning("keys not known yet", reason=str(error))
+        unknown = f"; or PostgreSQL has one, but cannot be asked ({error})"
+        raise SettingsError({name: why + unknown for name, why in problems.items()}) from error
     finally:
         database.close()
+    if not row["ever"]:
+        raise SettingsError(problems)

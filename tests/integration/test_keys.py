@@ -165,6 +165,19 @@ class TestWithoutPostgres:
                 ring.find(access.new_token()[0])
         assert not asked
 
+    def test_only_who_asks_waits_for_a_server_that_hangs(
+        self, line: Line, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        token = line("make", "ci", "--scope", "read")
+        ring = Keyring(line.configured, database)
+        assert ring.find(token)
+        monkeypatch.setattr(access, "_PATIENCE_SECONDS", 0.01)
+        with ring._lock:
+            assert ring.find(token)
+            with pytest.raises(Unavailable):
+                ring.find(access.new_token()[0])
+        assert ring.find(access.new_token()[0]) is None
+
 
 class TestExposure:
     @pytest.mark.parametrize("change", [{"host": "0.0.0.0"}, {"app_env": "production"}, {"host": "example.com"}])
@@ -185,11 +198,12 @@ class TestExposure:
         for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
             access.check_exposure(replace(configured, host=host, database_url=AWAY))
 
-    def test_started_while_the_keys_were_unknown_it_lets_nobody_in(
+    def test_with_its_keys_unknown_it_does_not_start_and_however_started_it_lets_nobody_in(
         self, configured: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         exposed = replace(configured, host="0.0.0.0")
-        access.check_exposure(replace(exposed, database_url=AWAY))
+        with pytest.raises(SettingsError, match="cannot be asked"):
+            access.check_exposure(replace(exposed, database_url=AWAY))
         monkeypatch.setattr(access, "check_exposure", lambda _: None)
         with serving(exposed) as app:
             assert app.test_client().get("/api/v1/tasks").status_code == 401
