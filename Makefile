@@ -5,13 +5,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --re
 COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url
 
-.PHONY: run restore test test-browser gauntlet lint format requirements clean
+.PHONY: run restore keys test test-browser gauntlet lint format requirements clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
 
 restore: $(VENV)/.run
 	@exec $(BIN)/python -m jobs.backup restore "$(FILE)"
+
+keys: $(VENV)/.run
+	@$(BIN)/python -m jobs.keys $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not browser" -n 4 --dist loadfile $(ARGS)

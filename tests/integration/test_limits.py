@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from api import create_app, services
 from jobs.setting_values import ApiKey
 from jobs.settings import Settings
+from tests.support.access import log_in
 from tests.support.closing import close
 
 TASK = {"prompt": "p", "model": "m"}
@@ -126,6 +127,13 @@ def test_who_guesses_keys_is_soon_refused_even_with_a_right_one(make: Make) -> N
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert client.get("/api/v1/health", headers=guessing).status_code == 200
     assert client.get("/api/v1/tasks", headers={"X-Forwarded-For": "192.0.2.2", **bearer("ada")}).status_code == 200
+
+
+def test_guesses_at_the_login_count_alike(make: Make) -> None:
+    client = make(api_keys=KEYS)
+    for _ in range(30):
+        assert log_in(client, "a wrong key").status_code == 401
+    assert log_in(client, KEYS[0].secret).status_code == 429
 
 
 def test_without_redis_each_process_counts_for_itself_and_says_so_once(make: Make) -> None:
