@@ -79,7 +79,8 @@ class Item(NamedTuple):
 async def embedding(context: Context) -> dict[str, Any]:
     """Embed and store texts; the result has `ids` in the order of the texts, `model`, `dimensions` and `count`.
 
-    Each call's vectors are stored when they come. To store them again, as another attempt may, changes nothing.
+    Each call's vectors are stored when they come, and not asked for by another attempt. To store them again changes
+    nothing.
     """
     given = context.input
     (database,) = await context.rows("prepare_embeddings")
@@ -91,8 +92,12 @@ async def embedding(context: Context) -> dict[str, Any]:
         item.id: item
         for item in map(Item._make, zip(ids, texts, given.get("metadata") or [{}] * len(texts), strict=True))
     }
-    stored, space = 0, {"model": "", "dimensions": 0}
-    for batch in _batches(items.values()):
+    mine = {"task_id": context.task_id, "collection": given["collection"], "ids": list(items)}
+    earlier = await context.rows("embedded_by", mine) if context.facts.fence > 1 else []
+    space = {"model": earlier[0]["model"], "dimensions": earlier[0]["dimensions"]} if earlier else {}
+    done = {row["external_id"] for row in earlier}
+    stored = len(done)
+    for batch in _batches(item for item in items.values() if item.id not in done):
         context.progress(100 * stored / len(items), f"{stored} of {len(items)} texts")
         request = EmbeddingRequest(context.model or "", [item.text for item in batch], given.get("dimensions"))
         answer = await context.embed(request)
@@ -112,7 +117,8 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
             batch, room = [], _CALL_CHARS
         batch.append(item)
         room -= len(item.text)
-    yield batch
+    if batch:
+        yield batch
 
 
 async def _store(context: Context, space: dict[str, Any], batch: list[Item], answer: EmbeddingAnswer) -> None:

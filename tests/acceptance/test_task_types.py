@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.instance import ROOT, Instance, fresh_directory, running
-from tests.support.model_server import ModelServer
+from tests.support.model_server import Behaviour, ModelServer
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,25 @@ def test_the_readmes_own_task_types_work_in_each_mode(instance: Instance, model:
     assert "into English" in model.calls[-1]["messages"][0]["content"]
     assert perform(instance, "count_accounts", {}) == {"accounts": 1}
     assert perform(instance, "count_primes", {"below": 100}) == {"primes": 25}
+
+
+def test_what_was_answered_is_not_paid_for_again(instance: Instance, model: ModelServer) -> None:
+    """A document in two parts: the call for the second fails at first, and only that one is made again."""
+    model.answer = '{"title": "t", "kind": "k", "language": "en", "summary": "s", "key_points": [], "topics": []}'
+    model.calls.clear()
+    model.script.extend([Behaviour(), Behaviour("error", status=500)])
+    try:
+        given = {"text": "word " * 300, "part_chars": 1000}
+        task = {"task_type": "document_analysis", "input": given, "retry": {"strategy": "fixed", "base_delay": 0.1}}
+        done = instance.ended(instance.http.post("/api/v1/tasks", json=task).json()["id"])
+    finally:
+        model.answer = None
+    assert (done["status"], done["attempt"], done["result"]["parts"]) == ("COMPLETED", 2, 2)
+    first, failed, again, merged = [call["messages"] for call in model.calls]
+    assert (first != failed, failed == again, merged != again) == (True, True, True)
+    assert done["usage"]["prompt_tokens"] == 15, "three answers, each counted once"
+    with psycopg.connect(instance.database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM answers").fetchone() == (0,)
 
 
 def test_texts_are_embedded_and_found(instance: Instance, model: ModelServer) -> None:

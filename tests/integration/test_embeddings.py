@@ -88,6 +88,27 @@ class TestStoring:
         assert calls == [["1", "2", "3"], ["4", "x" * 9], ["yy"], ["z" * 30]]
         assert (result["count"], result["model"], len(set(result["ids"]))) == (7, "text-embedding-3-small", 7)
 
+    def test_what_an_earlier_attempt_stored_is_not_asked_for_again(
+        self, client: FlaskClient, configured: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(embedding, "_CALL_TEXTS", 2)
+        answer = client.post("/api/v1/tasks", json={"task_type": "embedding", "input": {"texts": list("abcde")}})
+        task = answer.get_json()
+
+        class Breaking(Script):
+            async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
+                if len(self.embedded) == 2:
+                    raise AttemptError(TaskError("provider_error", "no", retryable=True))
+                return await super().embed(request)
+
+        with pytest.raises(AttemptError):
+            perform(configured, task, first := Breaking())
+        result = perform(configured, task, second := Script(), fence=2)
+        assert [request.texts for request in first.embedded] == [["a", "b"], ["c", "d"]]
+        assert [request.texts for request in second.embedded] == [["e"]]
+        assert (result["count"], result["model"], result["dimensions"]) == (5, "text-embedding-3-small", 256)
+        assert perform(configured, task, Script(), fence=3) == result
+
     def test_equal_texts_are_embedded_once(self, embed: Embed, database: Database) -> None:
         script = Script()
         result = embed("same", "other", "same", providers=script)

@@ -17,6 +17,10 @@ ON CONFLICT (collection, model, dimensions, external_id) DO UPDATE
 SET text = excluded.text, metadata = excluded.metadata, vector = excluded.vector, task_id = excluded.task_id,
     updated_at = now()
 
+-- name: embedded_by
+SELECT external_id, model, dimensions FROM embeddings
+WHERE collection = %(collection)s AND external_id = ANY (%(ids)s) AND task_id = %(task_id)s
+
 -- name: count_embeddings
 SELECT count(*) AS count FROM (
     SELECT FROM embeddings
