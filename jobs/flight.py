@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Set
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -16,6 +16,8 @@ from jobs.recorder import Recorder
 from jobs.slots import Slots
 
 log = structlog.get_logger(__name__)
+
+_COMING_SECONDS: Final = 0.05  # from PostgreSQL's answer to a claim until its tasks have begun
 
 
 class Running:
@@ -38,8 +40,8 @@ class Running:
 
     def cancel(self) -> None:
         """Stop the attempt by the caller's wish: a thread is asked to, the others are ended."""
-        if lane_of(self.claim.pool) == "thread":
-            self.attempt.ask_to_stop()
+        if lane_of(self.claim.pool) == "thread" and self.attempt.context:
+            self.attempt.context.stop()
         else:
             self.drop(Status.CANCELLED)
 
@@ -49,10 +51,12 @@ class Running:
         if not self.task.cancelled():
             return self.task.result()
         if not self._dropped:
-            return failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))
-        if self._verdict is None:
+            outcome = failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))
+        elif self._verdict is None:
             return None
-        return Outcome(self.claim, self._verdict, free=self._verdict is Status.PENDING)
+        else:
+            outcome = Outcome(self.claim, self._verdict, free=self._verdict is Status.PENDING)
+        return self.attempt.with_costs(outcome)
 
 
 class Flight:
@@ -99,6 +103,13 @@ class Flight:
         for running in list(self._running.values()):
             if running.claim.id in task_ids:
                 running.cancel()
+
+    async def cancel_here_or_coming(self, task_ids: Set[int]) -> None:
+        """The same, also for tasks that were claimed just now and are on their way here."""
+        self.cancel(task_ids)
+        if coming := task_ids - {task_id for task_id, _ in self._running}:
+            await asyncio.sleep(_COMING_SECONDS)
+            self.cancel(coming)
 
     def drop_all(self, verdict: Status | None) -> None:
         """Stop all attempts; see `Running.drop`."""

@@ -131,8 +131,9 @@ class TaskWorker(BaseWorker):
         )
         self._flight.on_landing = self._intake.slot_freed
         self._commands = Commands(
-            self._doorbell.client, self._database, self.pubsub_channel_name, self._flight.cancel, self._stop_soon
-        )
+            self._doorbell.client, self._database, self.pubsub_channel_name, self._flight.cancel_here_or_coming,
+            self._stop_soon,
+        )  # fmt: skip
         async with self._database.opened():
             try:
                 await self._until_ready()

@@ -72,13 +72,13 @@ SELECT id, status, from_status, task_type, attempt, queue, pool, owner, due_at, 
 FROM recorded
 
 -- name: keep_answers
--- Of attempts that still own their tasks.
-INSERT INTO answers (task_id, request, turn, answer)
-SELECT id, request, turn, a.answer
+-- Of attempts that still own their tasks, or were the last to: of these the tokens have been recorded.
+INSERT INTO answers (task_id, request, turn, answer, counted)
+SELECT id, request, turn, a.answer, status <> 'PROCESSING'
 FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(requests)s::bytea[], %(turns)s::smallint[], %(answers)s::jsonb[])
      AS a (id, fence, request, turn, answer)
 JOIN tasks USING (id, fence)
-WHERE status = 'PROCESSING'
+WHERE status IN ('PENDING', 'PROCESSING', 'RETRYING')
 ON CONFLICT DO NOTHING
 
 -- name: kept_answers
