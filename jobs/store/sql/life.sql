@@ -120,15 +120,21 @@ UPDATE batches SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = %(id)
 -- name: retry_tasks
 -- FAILED | CANCELLED -> PENDING by the caller's wish, with all attempts ahead of them again; not before the time
 -- they were submitted for. Those that depend on tasks which have not completed are BLOCKED until these have.
--- Of a batch, only what failed.
-WITH chosen AS (
-    SELECT id, status FROM tasks
+-- Of a batch, only what failed. Parents are locked with their children, in one order.
+WITH wanted AS (
+    SELECT id FROM tasks
     WHERE (id = ANY (%(ids)s) OR (batch_id = %(batch_id)s AND status = 'FAILED')) AND status = ANY (%(sources)s)
+), locked AS (
+    SELECT id, status FROM tasks
+    WHERE id = ANY (ARRAY (SELECT id FROM wanted UNION SELECT parent_id FROM task_parents JOIN wanted ON child_id = id))
     ORDER BY id FOR UPDATE
+), chosen AS (
+    SELECT locked.* FROM locked JOIN wanted USING (id)
+    WHERE status = ANY (%(sources)s) AND (id = ANY (%(ids)s) OR status = 'FAILED')
 ), links AS (
     -- Also those that have completed, but were not counted yet: they are now.
     UPDATE task_parents AS l SET done = (parent.status = 'COMPLETED')
-    FROM chosen, tasks AS parent
+    FROM chosen, locked AS parent
     WHERE l.child_id = chosen.id AND parent.id = l.parent_id
     RETURNING l.child_id, l.parent_id, l.done
 ), told AS (
