@@ -34,12 +34,14 @@ class Answered(NamedTuple):
     """A model's answer and the provider it came from.
 
     Attributes:
+        model: as it was asked for; the provider may name it otherwise.
         is_new: it was asked for now.
         is_counted: its tokens are part of the task's usage already.
     """
 
     answer: ChatAnswer
     provider: str
+    model: str
     is_new: bool
     is_counted: bool
 
@@ -95,7 +97,7 @@ class Kept:
         """Whether this attempt has asked for nothing yet."""
         return not self._turns
 
-    async def answer(self, request: ChatRequest, ask: Callable[[], Awaitable[tuple[ChatAnswer, str]]]) -> Answered:
+    async def answer(self, request: ChatRequest, ask: Callable[[], Awaitable[tuple[ChatAnswer, str, str]]]) -> Answered:
         """What was answered to `request` in an earlier attempt, else what `ask` returns, which is stored first.
 
         Raises:
@@ -109,11 +111,12 @@ class Kept:
             self._earlier = {(row["request"], row["turn"]): row for row in rows}
         if found := self._earlier.get((print_of, turn)):
             kept = found["answer"]
-            return Answered(ChatAnswer(**kept["answer"]), kept["provider"], is_new=False, is_counted=found["counted"])
-        answer, provider = await ask()
-        document = orjson.dumps({"answer": asdict(answer), "provider": provider}).decode()
+            answer, provider, model = ChatAnswer(**kept["answer"]), kept["provider"], kept["model"]
+            return Answered(answer, provider, model, is_new=False, is_counted=found["counted"])
+        answer, provider, model = await ask()
+        document = orjson.dumps({"answer": asdict(answer), "provider": provider, "model": model}).decode()
         await self._keeper.keep((self._task_id, self._fence, print_of, turn, document))
-        return Answered(answer, provider, is_new=True, is_counted=True)
+        return Answered(answer, provider, model, is_new=True, is_counted=True)
 
 
 def is_spent(status: Status, error: TaskError | None) -> bool:

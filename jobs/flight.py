@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Set
-from typing import Any, Final
+from collections.abc import Callable, Set
+from typing import Final
 
 import structlog
 
@@ -122,10 +122,8 @@ class Flight:
         seconds = time.monotonic() - running.began
         del self._running[run]
         self._slots[lane_of(claim.pool)].release(claim.queue)
-        if context := running.attempt.context:
-            self._pools.ended(run, context.calls, _tokens(context.usage) - _tokens(claim.usage))
-        else:
-            self._pools.ended(run, 0, 0)
+        context = running.attempt.context
+        self._pools.ended(run, context.spent if context else {})
         self.on_landing()
         self._ledger.ended(run, outcome.status if outcome else None, seconds)
         if outcome:
@@ -135,8 +133,3 @@ class Flight:
             request_id=claim.request_id, outcome=outcome.status.value if outcome else "LOST",
             seconds=round(seconds, 3), error=outcome.error.code if outcome and outcome.error else None,
         )  # fmt: skip
-
-
-def _tokens(usage: Mapping[str, Any] | None) -> int:
-    told = (usage or {}).get("total_tokens", 0)
-    return told if isinstance(told, int) else 0
