@@ -207,9 +207,10 @@ class Attempt:
             rows = await self.lanes.tools.database.all("get_tasks", {"ids": claim.depends_on})
             by_id = {row["id"]: row for row in rows}
             parents = [by_id[parent] for parent in claim.depends_on if parent in by_id]
-            # Compiling templates may take a while.
-            prompt = await in_thread(templates.fill, prompt, parents, "prompt")
-            given = await in_thread(templates.fill, given, parents, "input")
+            if any(map(templates.is_template, templates.texts([prompt, given]))):
+                # Compiling templates may take a while.
+                prompt = await in_thread(templates.fill, prompt, parents, "prompt")
+                given = await in_thread(templates.fill, given, parents, "input")
         hard = float(claim.timeout_seconds)
         return Facts(
             claim.id, claim.fence, claim.task_type, claim.attempt, prompt, claim.model, given, claim.metadata,

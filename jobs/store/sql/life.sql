@@ -160,11 +160,6 @@ WITH wanted AS (
 )
 SELECT *, callback_url IS NOT NULL AS has_callback FROM revived ORDER BY id
 
--- name: plan_each_time
--- For the rest of the transaction. A plan made for any parents and any number reads whole tables; psycopg prepares
--- what is executed often, and PostgreSQL then keeps such a plan.
-SET LOCAL plan_cache_mode = force_custom_plan
-
 -- name: lock_parents
 -- Ended tasks that others may wait for. Locked before their children are looked for: who adds one later waits, and
 -- says so on the parent again.
