@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run restore test test-browser lint format clean
+.PHONY: run restore keys test test-browser gauntlet lint format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -10,11 +10,17 @@ run: $(VENV)/.run
 restore: $(VENV)/.run
 	@exec $(BIN)/python -m jobs.backup restore "$(FILE)"
 
+keys: $(VENV)/.run
+	@$(BIN)/python -m jobs.keys $(ARGS)
+
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not browser" -n 4 --dist loadfile $(ARGS)
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+gauntlet: $(VENV)/.dev
+	$(BIN)/python -m tests.gauntlet --seed $(or $(SEED),1) --tasks $(or $(TASKS),2000) --blows $(or $(BLOWS),42)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,11 +1,12 @@
 """The web application."""
 
-from flask import Flask, Response, request
+from flask import Flask
 from werkzeug.routing import BaseConverter, ValidationError
 
 from api import (
     accounts,
     alerts,
+    audit,
     auth,
     callbacks,
     contents,
@@ -13,8 +14,10 @@ from api import (
     dashboard,
     embeddings,
     errors,
+    headers,
     health,
     live,
+    login,
     memories,
     meta,
     metrics,
@@ -26,23 +29,17 @@ from api import (
     tasks,
 )
 from api.bodies import OrjsonProvider
-from jobs import __version__, logs, settings
+from jobs import __version__, access, logs, settings
 from jobs.settings import Settings
 
 _DESCRIPTION = """Send a prompt, get a task; a worker asks the model; the answer stays in PostgreSQL.
 
 Errors are always `{"code", "status", "message", "errors"?}`. Every answer carries `X-Request-ID`."""
 
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'none'; object-src 'none'"
-)
 _ROOMS = (
     tasks, live, task_types, callbacks, accounts, contents, schedules, daily_life, memories, embeddings, stats, health,
-    alerts, metrics,
+    alerts, metrics, audit,
 )  # fmt: skip
-# rq-dashboard's pages carry their scripts inline.
-_DASHBOARD_POLICY = _CONTENT_SECURITY_POLICY + "; script-src 'self' 'unsafe-inline' 'unsafe-eval'"
 
 
 class IdConverter(BaseConverter):
@@ -67,7 +64,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     if configured is None:
         configured = settings.load()
         logs.configure(configured, "api")
-    settings.check_exposure(configured)
+    access.check_exposure(configured)
     app = Flask(__name__)
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False
@@ -85,24 +82,16 @@ def create_app(configured: Settings | None = None) -> Flask:
     app.wsgi_app = requests.Turns(app.wsgi_app, services.WEB_THREADS)  # type: ignore[method-assign]
     services.install(app, services.build(configured))
     requests.register(app)
+    headers.register(app)
     metrics.register(app)
-    auth.register(app, configured)
+    auth.register(app)
+    audit.register(app)
     errors.register(app)
     api = errors.JsonErrorApi(app)
     for room in _ROOMS:
         api.register_blueprint(room.blueprint)
     app.register_blueprint(meta.blueprint)
+    app.register_blueprint(login.blueprint)
     dashboard.register(app)
-    _secure(app)
     app.extensions["pressroom"].database.open()
     return app
-
-
-def _secure(app: Flask) -> None:
-    @app.after_request
-    def headers(response: Response) -> Response:
-        policy = _DASHBOARD_POLICY if dashboard.is_here(request.path) else _CONTENT_SECURITY_POLICY
-        response.headers.setdefault("Content-Security-Policy", policy)
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
-        return response

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gunicorn.glogging import Logger
 
-from jobs import logs, settings
+from jobs import access, logs, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
 from jobs.providers import catalog
@@ -15,7 +15,7 @@ from jobs.providers import catalog
 _settings = settings.load_or_exit()
 _metrics = settings.share_metrics()
 try:
-    settings.check_exposure(_settings)
+    access.check_exposure(_settings)
     registry.load(_settings.handler_modules)
     _keys = catalog.keys(_settings)
 except SettingsError as error:

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from deploy import embedded
-from jobs import settings
+from jobs import access, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
 from jobs.prompts import Prompts
@@ -180,6 +180,7 @@ class Instance:
             raise StartError(f"cannot migrate the database: {str(error).partition(chr(10))[0]}") from error
         if done:
             say("pressroom", f"database migrated: {', '.join(done)}")
+        await asyncio.to_thread(access.check_exposure, self._settings)
         try:
             await asyncio.to_thread(connect(self._settings.redis_url).ping)
         except RedisError as error:
@@ -291,7 +292,6 @@ def main() -> int:
     """Run until told to stop; 0 after a clean stop, 1 when it could not start, 2 for wrong settings."""
     configured = settings.load_or_exit()
     try:
-        settings.check_exposure(configured)
         # What the processes would otherwise stumble over one after another.
         catalog.keys(configured)
         registry.load(configured.handler_modules)

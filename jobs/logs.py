@@ -14,6 +14,7 @@ from structlog.typing import Processor
 from jobs.settings import Settings
 
 _CREDENTIALS_IN_URL = re.compile(r"(\w+://)[^/\s:@]*:[^/\s@]+@")
+_TOKEN = re.compile(r"(pr_[0-9a-f]{12}_)[0-9a-f]{64}")
 _HIDDEN = "[redacted]"
 _FILE_BYTES = 20_000_000
 _FILES_KEPT = 5
@@ -78,6 +79,7 @@ def redactor(secrets: list[str]) -> Callable[[Any, str, MutableMapping[str, Any]
     def clean(text: str) -> str:
         if known:
             text = known.sub(_HIDDEN, text)
+        text = _TOKEN.sub(rf"\1{_HIDDEN}", text)
         return _CREDENTIALS_IN_URL.sub(rf"\1{_HIDDEN}@", text) if "://" in text else text
 
     def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

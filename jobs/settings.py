@@ -163,19 +163,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_exposure(settings: Settings) -> None:
-    """Refuse to be open to others: without keys only loopback in development is allowed.
-
-    Raises:
-        SettingsError: naming HOST or APP_ENV, and API_KEYS.
-    """
-    if settings.api_keys:
-        return
-    hint = "set API_KEYS (name:secret:scope)"
+def exposed_by(settings: Settings) -> dict[str, str]:
+    """By which settings the service may not be open; variable name -> why, empty on loopback in development."""
+    hint = "set API_KEYS (name:secret:scope), or make a key: python -m jobs.keys make NAME --scope admin"
     if settings.app_env == "production":
-        raise SettingsError({"API_KEYS": f"required when APP_ENV is production; {hint}"})
+        return {"API_KEYS": f"there must be a key when APP_ENV is production; {hint}"}
     if not is_loopback(settings.host):
-        raise SettingsError({"HOST": f"{settings.host} is reachable from outside, and no key is set; {hint}"})
+        return {"HOST": f"{settings.host} is reachable from outside, and there is no key; {hint}"}
+    return {}
 
 
 def load() -> Settings:

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -112,6 +113,24 @@ def restart_all(cluster: Cluster, _chance: random.Random) -> str:
     return "all"
 
 
+@blow()
+def kill_at_commit(cluster: Cluster, chance: random.Random) -> str:
+    """Right after PostgreSQL committed something of theirs, and before they know."""
+    name = chance.choice((*WEBS, *WORKERS, *SCHEDULERS))
+    victims = cluster.processes[name].all()
+    done = threading.Event()
+
+    def kill() -> None:
+        # The web server's children hold its connections.
+        for victim in victims:
+            _kill(victim)
+        done.set()
+
+    cluster.proxies.at_next_commit(f"{name} postgres", kill)
+    done.wait(20)
+    return name
+
+
 # Redis
 
 
@@ -126,7 +145,7 @@ def kill_redis(cluster: Cluster, _chance: random.Random) -> str:
 def empty_redis(cluster: Cluster, _chance: random.Random) -> str:
     """It goes on with nothing."""
     with suppress(redis.RedisError):
-        cluster.redis().flushall()
+        cluster.redis.flushall()
     return ""
 
 
@@ -134,7 +153,7 @@ def empty_redis(cluster: Cluster, _chance: random.Random) -> str:
 def kill_and_empty_redis(cluster: Cluster, _chance: random.Random) -> str:
     """It comes back with nothing."""
     with suppress(redis.RedisError):
-        cluster.redis().flushall()
+        cluster.redis.flushall()
     _kill(cluster.processes["redis"].me)
     return ""
 
@@ -186,9 +205,9 @@ def suspend_postgres(cluster: Cluster, chance: random.Random) -> str:
 # The network
 
 
-def _trouble(cluster: Cluster, chance: random.Random, end: str, most: float = 5.0) -> str:
+def _trouble(cluster: Cluster, chance: random.Random, end: str) -> str:
     state = chance.choice(["cut", "silent"])
-    seconds = chance.uniform(2, most)
+    seconds = chance.uniform(2, 5)
     cluster.proxies.set(end, "cut" if state == "cut" else "silent")
     time.sleep(seconds)
     cluster.proxies.set(end, "open")
@@ -224,7 +243,7 @@ def part_worker(cluster: Cluster, chance: random.Random) -> str:
 def _full_disk(server: Process, chance: random.Random) -> str:
     """No file may grow: what a full disk does, for this server alone."""
     server.limit_files(1)
-    seconds = chance.uniform(2, 4)
+    seconds = chance.uniform(3, 6)
     time.sleep(seconds)
     server.limit_files(-1)
     return f"{seconds:.1f} s"

@@ -58,6 +58,11 @@ class Front:
         self._notes = notes
         self._next = 0
 
+    def close(self) -> None:
+        """Close its connections."""
+        for client in self._clients:
+            client.close()
+
     def send(self, method: str, path: str, *, repeat: bool = True, **request: Any) -> httpx.Response | None:
         """The answer; with `repeat`, asked until there is one below 500. None: nobody knows what became of it."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -115,6 +120,8 @@ class Client(threading.Thread):
         except BaseException as error:
             self.failure = error
             raise
+        finally:
+            self._front.close()
 
     def _tag(self) -> str:
         self._count += 1

@@ -118,6 +118,7 @@ class Cluster:
         self._pg_port, self._redis_port, model_port = free_port(), free_port(), free_port()
         self.web_ports = {name: free_port() for name in WEBS}
         self.model = httpx.Client(base_url=f"http://127.0.0.1:{model_port}", timeout=10)
+        self.redis = redis.Redis(port=self._redis_port, socket_timeout=5)  # past the proxies
         self._servers(model_port)
         for name in (*WEBS, *WORKERS, *SCHEDULERS):
             self._client(name, model_port)
@@ -182,6 +183,8 @@ class Cluster:
                 if process.starts:
                     process.end(number, 15)
             self.proxies.close()
+            self.model.close()
+            self.redis.close()
 
     def _postgres_answers(self) -> bool:
         try:
@@ -223,10 +226,6 @@ class Cluster:
         found = wait_until(ask, "PostgreSQL answers", 60)
         assert found
         return found[0]
-
-    def redis(self) -> "redis.Redis":
-        """Past the proxies."""
-        return redis.Redis(port=self._redis_port, socket_timeout=5)
 
     def one(self, names: tuple[str, ...], chance: random.Random) -> Process:
         """One of several."""

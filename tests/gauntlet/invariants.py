@@ -97,7 +97,7 @@ def _promises(cluster: Cluster, notes: Notes) -> Iterator[str]:
 
 def leaks(cluster: Cluster) -> list[bytes]:
     """Keys in Redis that never expire, but for registers; and tasks that it still thinks are waiting."""
-    client = cluster.redis()
+    client = cluster.redis
     keys: list[bytes] = list(client.scan_iter(count=1000))
     forever = [key for key in keys if client.ttl(key) == -1 and not _REGISTERS.match(key)]
     return forever + [key for key in keys if key.startswith((b"pressroom:waiting:", b"rq:queue:"))]

@@ -2,10 +2,13 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
 State = Literal["open", "cut", "silent"]
+
+_COMMITTED = b"COMMIT\x00"  # in PostgreSQL's answer, see "CommandComplete" among its message formats
 
 
 class Proxy:
@@ -13,16 +16,24 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.port = 0
+        self._server: asyncio.Server | None = None
         self._target = target
         self._state: State = "open"
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self.on_commit: Callable[[], object] | None = None
 
     async def listen(self) -> None:
         """Take a free port."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Take no more connections, and end those there are."""
+        assert self._server
+        self._server.close()
+        await self.set("cut")
 
     async def set(self, state: State) -> None:
         """cut: connections are closed, and new ones at once; silent: nothing passes, and nothing is closed."""
@@ -60,6 +71,10 @@ class Proxy:
                 # One side is gone: so is the other.
                 raise ConnectionResetError
             await self._flowing.wait()
+            if self.on_commit and _COMMITTED in data:
+                on_commit, self.on_commit = self.on_commit, None
+                on_commit()
+                raise ConnectionResetError
             sink.write(data)
             await sink.drain()
 
@@ -91,7 +106,21 @@ class Proxies:
             if name.endswith(end):
                 asyncio.run_coroutine_threadsafe(proxy.set(state), self._loop).result(10)
 
+    def at_next_commit(self, name: str, do: Callable[[], object]) -> None:
+        """Call once when PostgreSQL has committed something, of which the client behind this proxy never hears."""
+        self._proxies[name].on_commit = do
+
     def close(self) -> None:
         """Stop, whatever is connected."""
+
+        async def end() -> None:
+            for proxy in self._proxies.values():
+                await proxy.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if others:
+                await asyncio.wait(others, timeout=5)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()

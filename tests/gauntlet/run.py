@@ -12,7 +12,7 @@ from typing import Any
 from tests.gauntlet import invariants
 from tests.gauntlet.blows import KINDS, Kind
 from tests.gauntlet.clients import Client, Front, Notes
-from tests.gauntlet.cluster import WORKERS, Cluster
+from tests.gauntlet.cluster import SCHEDULERS, WEBS, WORKERS, Cluster
 from tests.support.waiting import wait_until
 
 _CLIENTS = 8
@@ -31,7 +31,7 @@ class Report:
         wrong: every broken promise; empty after a good run.
         recoveries: seconds until work flowed again, by kind of blow.
         reruns: seconds until the tasks of a lost worker ran again.
-        refused: seconds until submissions were refused while PostgreSQL was away.
+        refused: seconds until clients were told that PostgreSQL is away.
     """
 
     seed: int
@@ -179,6 +179,7 @@ class Run:
         report.acknowledged = len(notes.promises)
         report.refused = notes.refusals
         self._count_calls()
+        self._probes.close()
 
     def _inactive(self, schedule_id: int) -> dict[str, Any]:
         found = self._probes.send("GET", f"/api/v1/scheduler/tasks/{schedule_id}")
@@ -191,7 +192,7 @@ class Run:
         answered = counts["answered"].values()
         if counts["twice"]:
             self._report.wrong.append(f"asked twice at once: {json.dumps(counts['twice'])[:300]}")
-        logs = "".join(self._cluster.text(name) for name in self._cluster.processes)
+        logs = "".join(self._cluster.text(name) for name in (*WEBS, *WORKERS, *SCHEDULERS))
         self._report.facts |= {
             "model calls begun": sum(counts["begun"].values()),
             "answered": sum(answered),

@@ -11,10 +11,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app, services
-from jobs import settings
+from jobs import access, settings
 from jobs.queues import Doorbell, connect
 from jobs.settings import Settings
 from jobs.store.database import Database
+from tests.support.access import Line
 from tests.support.waiting import wait_until
 
 
@@ -61,3 +62,13 @@ def redis_client(configured: Settings) -> Iterator["redis.Redis"]:
     client = redis.Redis.from_url(configured.redis_url, decode_responses=True)
     yield client
     client.close()
+
+
+@pytest.fixture
+def line(configured: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Line:
+    """The command line for keys; web apps see what it does at the next request."""
+    monkeypatch.setattr(access, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(access, "_AGAIN_SECONDS", 0.0)
+    made = Line(configured, capsys)
+    monkeypatch.setattr("jobs.keys.settings.load_or_exit", lambda: made.configured)
+    return made

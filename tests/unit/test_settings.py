@@ -121,22 +121,6 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypa
     assert (loaded.port, loaded.default_model) == (9002, "from-file")
 
 
-@pytest.mark.parametrize("changes", [{"HOST": "0.0.0.0"}, {"APP_ENV": "production"}, {"HOST": "example.com"}])
-def test_an_open_service_is_kept_from_others(changes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in changes.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError):
-        settings.check_exposure(settings.load())
-    monkeypatch.setenv("API_KEYS", "console:0123456789abcdef:admin")
-    settings.check_exposure(settings.load())
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
-def test_loopback_may_be_open(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOST", host)
-    settings.check_exposure(settings.load())
-
-
 def test_a_deep_data_dir_still_gets_short_socket_paths(tmp_path: Path) -> None:
     deep = tmp_path / ("deep" * 40)
     assert len(str(settings.run_dir(deep))) < 80
