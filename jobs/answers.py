@@ -52,14 +52,22 @@ class Keeper:
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
         self._waiting: list[Values] = []
-        self._storing: asyncio.Task[None] | None = None
+        self._gathering: asyncio.Task[None] | None = None
+        self._storing: set[asyncio.Task[None]] = set()
 
     async def keep(self, values: Values) -> None:
-        """Returns when it is stored, however long PostgreSQL is away."""
+        """Returns when it is stored, however long PostgreSQL is away; cancelled, it is stored all the same."""
         self._waiting.append(values)
-        if self._storing is None:
-            self._storing = asyncio.create_task(self._store())
-        await asyncio.shield(self._storing)
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self._store())
+            self._storing.add(self._gathering)
+            self._gathering.add_done_callback(self._storing.discard)
+        await asyncio.shield(self._gathering)
+
+    async def drain(self) -> None:
+        """Returns when everything is stored."""
+        if self._storing:
+            await asyncio.wait(self._storing)
 
     async def of(self, task_id: int) -> list[Row]:
         """A task's answers. Raises `Unavailable`."""
@@ -67,7 +75,7 @@ class Keeper:
 
     async def _store(self) -> None:
         await asyncio.sleep(_GATHER_SECONDS)
-        waiting, self._waiting, self._storing = self._waiting, [], None
+        waiting, self._waiting, self._gathering = self._waiting, [], None
         columns = dict(zip(_COLUMNS, map(list, zip(*waiting, strict=True)), strict=True))
         while True:
             try:

@@ -233,9 +233,10 @@ async def _within(seconds: float, work: "asyncio.Task[Any]") -> Any:
         if done:
             return work.result()
     except asyncio.CancelledError:
-        if work.done():
-            # The handler cancelled itself, or both happened at once.
+        if work.cancelled():  # the handler cancelled itself
             raise
+        if work.done():
+            return work.result()  # both happened at once: what was worked for, and maybe paid, is not thrown away
         await _persuade(work)
         raise
     await _persuade(work)

@@ -49,6 +49,9 @@ class Running:
         """What the ended attempt came to; None: nothing that may be recorded."""
         assert self.task  # noqa: S101 - it has ended, so it was started
         if not self.task.cancelled():
+            if surprise := self.task.exception():
+                log.error("attempt raised", task_id=self.claim.id, exc_info=surprise)
+                return failed(self.claim, TaskError("handler_error", f"The attempt raised {type(surprise).__name__}."))
             return self.task.result()
         if not self._dropped:
             outcome = failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))

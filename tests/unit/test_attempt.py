@@ -149,3 +149,23 @@ def test_where_no_thread_can_be_started_it_is_tried_again(
         first, last = act(1), act(2)
     assert first.error
     assert (first.status, first.error.code, last.status) == (Status.RETRYING, "thread_lost", Status.FAILED)
+
+
+def test_a_handler_that_is_done_when_it_is_cancelled_is_done() -> None:
+    async def act() -> Outcome:
+        answered, begun = asyncio.Event(), asyncio.Event()
+
+        async def handler(_context: Context) -> dict[str, Any]:
+            begun.set()
+            await answered.wait()
+            return {"text": "paid for"}
+
+        attempt = asyncio.create_task(Attempt(claim(), lanes_for(handler)).run())
+        await begun.wait()
+        answered.set()
+        await asyncio.sleep(0)
+        attempt.cancel()
+        return await attempt
+
+    outcome = asyncio.run(act())
+    assert (outcome.status, outcome.result) == (Status.COMPLETED, {"text": "paid for"})

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from jobs.attempt import Outcome
+import pytest
+
+from jobs.attempt import Attempt, Outcome
 from jobs.flight import Flight
 from jobs.handlers.context import Context
 from jobs.lifecycle import Status
@@ -104,3 +106,16 @@ def test_of_a_task_that_is_no_longer_ours_nothing_is_recorded() -> None:
         flight.drop_all(None)
 
     assert fly(endless, "coroutine", drop) == []
+
+
+def test_an_attempt_that_goes_wrong_itself_fails_and_frees_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_attempt: Attempt) -> Outcome:
+        raise KeyError("a mistake of ours")
+
+    async def start(flight: Flight) -> None:
+        flight.start(claim())
+
+    monkeypatch.setattr(Attempt, "run", broken)
+    (outcome,) = fly(Endless(), "coroutine", start)
+    assert outcome.error
+    assert (outcome.status, outcome.error.code) == (Status.FAILED, "handler_error")
