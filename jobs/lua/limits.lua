@@ -9,6 +9,8 @@
 local FIRST_WINDOW, STEP, PROBE, LONGEST_PAUSE, SWEEP = 8, 0.1, 1, 600, 5
 -- Before trying for more: a narrow window may only show that there was little to do when a call was refused.
 local SHORT_PAUSE, FIRST_PAUSE, NARROW = 5, 20, 4
+-- When that is refused, everybody waits again: it should cost no more than a thirtieth of the time, at first.
+local COST, MOST_FIRST_PAUSE = 30, 60
 
 local function limit_key(pool) return 'pressroom:limit:' .. pool end
 

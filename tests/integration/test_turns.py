@@ -281,6 +281,14 @@ class TestLimits:
         assert bench.take(rules=rules, ended={POOL: as_fallback}) == []
         assert bench.taken.again > 1
 
+    @pytest.mark.parametrize(("wait", "others", "pause"), [(0, 7, 20), (1, 7, 30), (20, 7, 60), (2, 1, 5)])
+    def test_more_is_tried_after_a_pause_that_its_cost_sets(
+        self, wait: float, others: int, pause: float, bench: Bench
+    ) -> None:
+        for left in range(7, others - 1, -1):
+            bench.refused(POOL, left, wait=wait)
+        assert float(bench.redis.hget(f"pressroom:limit:{POOL}", "pause") or 0) == pause
+
     def test_a_refusal_of_the_only_call_narrows_nothing(self, bench: Bench) -> None:
         bench.announce(20, pool=POOL)
         bench.refused(POOL, 0, wait=0)
