@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from jobs.fields import storable
 from jobs.secrets import clean
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class TaskError:
 
     def as_json(self) -> dict[str, Any]:
         """The shape stored and returned; absent facts are left out."""
-        known: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.retryable}
+        known: dict[str, Any] = {"code": self.code, "message": storable(self.message), "retryable": self.retryable}
         if self.status_code is not None:
             known["status_code"] = self.status_code
         return known

@@ -25,7 +25,7 @@ HOMES = {
     "environs": ["jobs/settings.py"],
     "structlog.contextvars": ["api/", "jobs/logs.py"],
 }
-PURE = ["lifecycle", "priority", "retry", "slots", "errors", "pools", "secrets"]
+PURE = ["lifecycle", "priority", "retry", "slots", "errors", "pools", "secrets", "usage"]
 IMPURE = {"os", "time", "socket", "random", "asyncio", "logging", "structlog", "pathlib", "threading", "datetime"}
 
 FILES = [path for room in ("api", "jobs", "scheduler", "deploy") for path in (ROOT / room).rglob("*.py")]
