@@ -2,9 +2,9 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 
 import pytest
 
@@ -69,14 +69,12 @@ def test_slow_clients_end_by_themselves_and_hold_up_nobody(instance: Instance) -
             return answer
 
     with ThreadPoolExecutor(200) as pool:
-        began = time.monotonic()
         ends = [pool.submit(drip, kind) for kind, count in SLOW_CLIENTS.items() for _ in range(count)]
         try:
-            # All of these are answered before the first slow one is given up.
-            for number in range(20):
+            for number in range(5):
                 instance.submit(f"prompt {number}", delay_seconds=3600)
                 assert b" 201 " in ask(instance, HEAD + length(len(LARGE)) + LARGE)
-            assert time.monotonic() - began < REQUEST_SECONDS
+            assert not any(end.done() for end in ends)
             said = [end.result(REQUEST_SECONDS + 10).partition(b"\r\n")[0] for end in ends]
         finally:
             stop.set()
@@ -128,7 +126,8 @@ def test_what_is_expected_to_be_asked_for_is_asked_for(instance: Instance) -> No
 def test_a_connection_carries_one_request_after_another(instance: Instance) -> None:
     request = HEAD + length(len(TASK)) + TASK
     with connect(instance) as connection:
-        connection.sendall(request + request[:50])
-        assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
-        connection.sendall(request[50:])
-        assert connection.recv(65536).startswith(b"HTTP/1.1 201 ")
+        for piece in (request + request[:50], request[50:]):
+            connection.sendall(piece)
+            answer = HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, answer.read()[:6]) == (201, b'{"id":')
