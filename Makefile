@@ -1,8 +1,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --fork-strategy fewest --python-version 3.11 \
+	--generate-hashes --no-emit-index-url
 
-.PHONY: run restore test test-browser fuzz lint format clean
+.PHONY: run restore keys test test-browser gauntlet fuzz lint format requirements clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -10,25 +13,35 @@ run: $(VENV)/.run
 restore: $(VENV)/.run
 	@exec $(BIN)/python -m jobs.backup restore "$(FILE)"
 
+keys: $(VENV)/.run
+	@$(BIN)/python -m jobs.keys $(ARGS)
+
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not browser" -n 4 --dist loadfile $(ARGS)
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
-# Hundreds of examples for each operation, against a running instance: an hour of work for the machine.
-EXAMPLES ?= 200
+gauntlet: $(VENV)/.dev
+	$(BIN)/python -m tests.gauntlet --seed $(or $(SEED),1) --tasks $(or $(TASKS),2000) --blows $(or $(BLOWS),42)
+
 fuzz: $(VENV)/.dev
-	$(BIN)/python -m tests.support.fuzzing $(EXAMPLES)
+	$(BIN)/python -m tests.support.fuzzing --examples $(or $(EXAMPLES),250) --seed $(or $(SEED),1)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m deploy.audit
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# After a change of the .in files. Other pins stay as they are: to move one, name it in UPGRADE="--upgrade-package NAME".
+requirements: $(VENV)/.dev
+	$(COMPILE) $(UPGRADE) --output-file requirements.txt requirements.in
+	$(COMPILE) $(UPGRADE) --output-file requirements-dev.txt requirements-dev.in
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
@@ -40,9 +53,9 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.run: requirements.txt | $(VENV)/.made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(INSTALL) -r requirements.txt
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
 	@touch $@

@@ -1,22 +1,26 @@
 """The web application."""
 
-from flask import Flask, Response, request
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter, ValidationError
 
 from api import (
     accounts,
     alerts,
+    audit,
     auth,
     callbacks,
     contents,
     daily_life,
     dashboard,
     document,
-    document_parts,
     embeddings,
     errors,
+    headers,
     health,
+    limits,
     live,
+    login,
     memories,
     meta,
     metrics,
@@ -28,23 +32,17 @@ from api import (
     tasks,
 )
 from api.bodies import OrjsonProvider
-from jobs import __version__, logs, settings
+from jobs import __version__, access, logs, settings
 from jobs.settings import Settings
 
 _DESCRIPTION = """Send a prompt, get a task; a worker asks the model; the answer stays in PostgreSQL.
 
 Errors are always `{"code", "status", "message", "errors"?}`. Every answer carries `X-Request-ID`."""
 
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'none'; object-src 'none'"
-)
 _ROOMS = (
     tasks, live, task_types, callbacks, accounts, contents, schedules, daily_life, memories, embeddings, stats, health,
-    alerts, metrics,
+    alerts, metrics, audit,
 )  # fmt: skip
-# rq-dashboard's pages carry their scripts inline.
-_DASHBOARD_POLICY = _CONTENT_SECURITY_POLICY + "; script-src 'self' 'unsafe-inline' 'unsafe-eval'"
 
 
 class IdConverter(BaseConverter):
@@ -69,7 +67,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     if configured is None:
         configured = settings.load()
         logs.configure(configured, "api")
-    settings.check_exposure(configured)
+    access.check_exposure(configured)
     app = Flask(__name__)
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False
@@ -80,18 +78,25 @@ def create_app(configured: Settings | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
-        API_SPEC_OPTIONS={
-            "info": {"description": _DESCRIPTION},
-            "security": [{scheme: []} for scheme in document_parts.SECURITY],
-        },
+        API_SPEC_OPTIONS={"info": {"description": _DESCRIPTION}},
         # flask-smorest answers 500 by itself; the traceback belongs in the log only.
         PROPAGATE_EXCEPTIONS=False,
     )
     app.wsgi_app = requests.Turns(app.wsgi_app, services.WEB_THREADS)  # type: ignore[method-assign]
+    if configured.trusted_proxies:
+        # The addresses and the scheme only: a proxy that does not set X-Forwarded-Host would hand on the caller's.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=configured.trusted_proxies, x_proto=configured.trusted_proxies
+        )
     services.install(app, services.build(configured))
     requests.register(app)
+    headers.register(app)
     metrics.register(app)
-    auth.register(app, configured)
+    counter = limits.Counter(configured.redis_url)
+    limits.limit_failures(app, counter)
+    auth.register(app)
+    limits.limit_callers(app, counter, configured)
+    audit.register(app)
     errors.register(app)
     api = errors.JsonErrorApi(app, spec_kwargs={"extra_plugins": [document.Completion()]})
     api.register_converter(IdConverter, lambda _: {"type": "integer", "minimum": 1, "maximum": 2**63 - 1})
@@ -99,17 +104,7 @@ def create_app(configured: Settings | None = None) -> Flask:
         api.register_blueprint(room.blueprint)
     document.finish(api.spec, app.extensions["pressroom"].task_types, configured.prompt_max_chars)
     app.register_blueprint(meta.blueprint)
+    app.register_blueprint(login.blueprint)
     dashboard.register(app)
-    _secure(app)
     app.extensions["pressroom"].database.open()
     return app
-
-
-def _secure(app: Flask) -> None:
-    @app.after_request
-    def headers(response: Response) -> Response:
-        policy = _DASHBOARD_POLICY if dashboard.is_here(request.path) else _CONTENT_SECURITY_POLICY
-        response.headers.setdefault("Content-Security-Policy", policy)
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
-        return response

@@ -1,77 +1,148 @@
-"""Who may do what: keys from the settings, as Bearer, X-API-Key or Basic.
+"""Who may do what: a key as Bearer, X-API-Key or Basic, or a session that was begun with one (api.login).
 
-Without keys everything is open to this machine: `jobs.settings.check_exposure` keeps the service on loopback,
-and requests that a browser was led to make by a page from elsewhere are refused here.
+Without keys everything is open to this machine: `jobs.access.check_exposure` keeps the service on loopback. Requests
+that a browser was led to make by a page from elsewhere are refused in any case.
 """
 
 import hmac
+from typing import Final
 from urllib.parse import urlsplit
 
-from flask import Flask, g, request
+from flask import Flask, g, redirect, request, url_for
+from werkzeug import Response
 
-from api import dashboard
+from api import dashboard, services
 from api.errors import abort
-from jobs.setting_values import SCOPES, ApiKey, Scope
-from jobs.settings import Settings, is_loopback
+from jobs.access import Key
+from jobs.sessions import csrf_of
+from jobs.setting_values import SCOPES, Scope
+from jobs.settings import is_loopback
 
-_OPEN_PATHS = frozenset({"/health", "/api/v1/health"})
-_SAFE = ("GET", "HEAD", "OPTIONS")
+# By the name of the view, which the router found: paths can be written in many ways.
+OPEN: Final = frozenset({"health.liveness", "health.readiness", "login.page", "login.enter", "meta.favicon", "static"})
+_PAGES: Final = frozenset({"meta.index", "meta.docs", "tasks.task_profile"})
+SAFE: Final = ("GET", "HEAD", "OPTIONS")
+_FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 # Whoever may submit may change what is below these; all other changes are the administrators'.
-_SUBMITTING = tuple(f"/api/v1/{room}" for room in ("tasks", "batches", "callbacks", "daily-life", "memorize"))
-_SECRET_ENDPOINTS = frozenset({"callbacks.callback_secret"})
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Pressroom", Basic realm="Pressroom"'}
+_SUBMITTING: Final = tuple(f"/api/v1/{room}" for room in ("tasks", "batches", "callbacks", "daily-life", "memorize"))
+# What is a secret, or tells of the administrators.
+SECRETS: Final = frozenset({"callbacks.callback_secret"})
+_FOR_ADMINS: Final = SECRETS | {"audit.list_audit"}
 
 
-def register(app: Flask, settings: Settings) -> None:
+def register(app: Flask) -> None:
     """Check every request."""
 
     @app.before_request
     def refuse_other_sites() -> None:
-        origin = request.headers.get("Origin")
-        elsewhere = request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
-        if request.method not in _SAFE and (elsewhere or (origin and urlsplit(origin).netloc != request.host)):
+        if request.method not in SAFE and _origin() == "elsewhere":
             abort(403, message="Requests from pages of other sites may not change anything.")
-        # A page whose name was made to point here (DNS rebinding) comes with that name.
-        if not settings.api_keys and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
-            abort(403, message="Without API keys, only requests to a loopback address are answered.")
-
-    if not settings.api_keys:
-        return
 
     @app.before_request
-    def check() -> None:
-        if request.path in _OPEN_PATHS:
-            return
-        key = _find(settings.api_keys, _presented())
-        if key is None:
-            abort(401, message="A valid API key is required.", headers=_CHALLENGE)
-        g.caller = key.name
-        if SCOPES.index(key.scope) < SCOPES.index(_needed()):
-            abort(403, message=f"This key's scope is {key.scope!r}; {_needed()!r} is needed.")
+    def check() -> Response | None:
+        g.key = None
+        if request.endpoint in OPEN:
+            return None
+        g.key = _presented()
+        if g.key is None:
+            return _without_key()
+        g.caller = g.key.name
+        services.get().keyring.used(g.key)
+        if SCOPES.index(g.key.scope) < SCOPES.index(needed()):
+            abort(403, message=f"This key's scope is {g.key.scope!r}; {needed()!r} is needed.")
+        return None
 
 
-def _presented() -> str:
-    """The secret in the request, however it was sent; empty when there is none."""
+def _presented() -> Key | None:
+    """The key in the request, however it was sent; what is sent on purpose goes before the session."""
+    keyring = services.get().keyring
     header = request.authorization
     if header and header.type == "bearer":
-        return header.token or ""
+        return keyring.find(header.token or "")
     if header and header.type == "basic":
-        return header.password or ""
-    return request.headers.get("X-API-Key", "")
+        return keyring.find(header.password or "", header.username or "")
+    if header:
+        return None
+    if secret := request.headers.get("X-API-Key"):
+        return keyring.find(secret)
+    if not (token := session_token()):
+        return None
+    key = services.get().sessions.key_of(token)
+    # The browser sends a cookie whoever asks it to: then we must know that it was one of our own pages.
+    if key and request.method not in SAFE:
+        prove_own_page(token)
+    return key
 
 
-def _find(keys: tuple[ApiKey, ...], secret: str) -> ApiKey | None:
-    """The key with this secret; compares with all of them, each in constant time."""
-    found = None
-    for key in keys:
-        if hmac.compare_digest(key.secret.encode(), secret.encode()):
-            found = key
-    return found
+def _without_key() -> Response | None:
+    if services.get().keyring.is_open():
+        # A page whose name was made to point here (DNS rebinding) comes with that name.
+        if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+            abort(403, message="Without API keys, only requests to a loopback address are answered.")
+        return None
+    if request.endpoint == "login.leave":  # it has ended already
+        return redirect(url_for("login.page"), 303)
+    if not _is_visit():
+        abort(401, message="A valid API key is required.", headers={"WWW-Authenticate": _challenge()})
+    return redirect(url_for("login.page", next=request.full_path.removesuffix("?")), 303)
 
 
-def _needed() -> Scope:
-    if dashboard.is_here(request.path) or request.endpoint in _SECRET_ENDPOINTS:
+def _is_visit() -> bool:
+    """Whether a person opens one of our pages."""
+    is_page = request.endpoint in _PAGES or dashboard.is_here()
+    wants = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    return is_page and request.method in ("GET", "HEAD") and wants == "text/html"
+
+
+def _challenge() -> str:
+    """Scripts of pages are not offered Basic: the browser would ask for a password when their session ends."""
+    basic = 'Basic realm="Pressroom", charset="UTF-8"'
+    by_script = request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate" or session_token()
+    return 'Bearer realm="Pressroom"' + ("" if by_script else f", {basic}")
+
+
+def _origin() -> str:
+    """Where the page is that makes the browser send this: `here`, `elsewhere`, or `unknown`."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if (site and site not in ("same-origin", "none")) or (origin and urlsplit(origin).netloc != request.host):
+        return "elsewhere"
+    return "here" if origin or site == "same-origin" else "unknown"
+
+
+def prove_own_page(token: str | None) -> None:
+    """Refuse what was not sent by one of our pages; forms of a session must carry its own token, too.
+
+    Scripts of other sites cannot send JSON here without our consent (CORS), forms they can: hence the token.
+    """
+    if _origin() != "here":
+        abort(403, message="With a session, changes need the header Origin or Sec-Fetch-Site of our own pages.")
+    if token and request.mimetype in _FORMS:
+        given = request.form.get("csrf", "")
+        if not hmac.compare_digest(given.encode(), csrf_of(token).encode()):
+            abort(403, message="This form is not from your session; load its page again.")
+
+
+def cookie_name() -> str:
+    """Over TLS one that neither other hosts of the domain nor plain HTTP can set."""
+    return "__Host-pressroom" if request.is_secure else "pressroom"
+
+
+def session_token() -> str:
+    """What the session's cookie holds; empty when there is none."""
+    return request.cookies.get(cookie_name(), "")
+
+
+def needed() -> Scope:
+    """The scope that this request needs."""
+    if dashboard.is_here():
         return "admin"
-    if request.method in _SAFE:
+    return scope_for(request.method, request.endpoint or "", request.url_rule.rule if request.url_rule else "")
+
+
+def scope_for(method: str, endpoint: str, rule: str) -> Scope:
+    """The scope that a view needs."""
+    if endpoint in _FOR_ADMINS:
+        return "admin"
+    if method in SAFE or endpoint == "login.leave":
         return "read"
-    return "submit" if request.path.startswith(_SUBMITTING) else "admin"
+    return "submit" if rule.startswith(_SUBMITTING) else "admin"

@@ -10,11 +10,12 @@ from marshmallow import Schema, ValidationError, fields, validates_schema
 from webargs import core
 from webargs.flaskparser import FlaskParser, is_json_request
 
+from api import strict_json
 from api.errors import abort
 
 
 class StrictParser(FlaskParser):
-    """Reads JSON with orjson: no NaN, no lone surrogates, no bottomless nesting, UTF-8 only."""
+    """Reads JSON strictly: see `api.strict_json`."""
 
     def _raw_load_json(self, req: flask.Request) -> Any:
         body = req.get_data(cache=True)
@@ -23,9 +24,11 @@ class StrictParser(FlaskParser):
         # Without a content type it may still be JSON, and says so itself.
         if req.mimetype and not is_json_request(req):
             abort(415, message="Send the body as JSON, with Content-Type: application/json.")
+        if req.content_encoding:
+            abort(415, message="Send the body as it is, without Content-Encoding.")
         try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as error:
+            return strict_json.loads(body)
+        except ValueError as error:
             abort(400, message="The request body is not valid JSON.", errors={"json": [str(error)]})
 
 

@@ -10,7 +10,9 @@ from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import POSITIVE_ID
 from jobs.fields import QueryInteger
+from jobs.shapes import shown_url
 from jobs.store import listing
+from jobs.store.database import Row
 
 blueprint = Blueprint("callbacks", __name__, url_prefix="/api/v1/callbacks", description="Word of the end, delivered")
 
@@ -64,8 +66,12 @@ class CallbackQuery(Paging):
     sort = sort_field(listing.CALLBACKS)
 
 
-shown = shown_by(CallbackSchema)
-"""A callback's row as the API returns it."""
+_shown = shown_by(CallbackSchema)
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """A callback's row as the API returns it."""
+    return {**_shown(row), "callback_url": shown_url(row["callback_url"])}
 
 
 @blueprint.get("")

@@ -16,6 +16,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import Worker
 
 from api import services
+from api.dashboard_pages import StrictPages
 from api.errors import abort
 from jobs.queues import TaskJob, TaskQueue
 
@@ -45,9 +46,9 @@ def _requeue(job_id: str, **_: Any) -> None:
     services.get().manager.retry(int(job_id))
 
 
-def is_here(path: str) -> bool:
-    """Whether a request path belongs to the dashboard."""
-    return path == PREFIX or path.startswith(PREFIX + "/")
+def is_here() -> bool:
+    """Whether the request is for one of the dashboard's views."""
+    return (request.endpoint or "").startswith("rq_dashboard.")
 
 
 def register(app: Flask) -> None:
@@ -66,9 +67,10 @@ def register(app: Flask) -> None:
     def guard() -> None:
         if request.endpoint in _REFUSED:
             abort(405, message="Tasks are cancelled and retried over the API; the dashboard only looks.")
-        if is_here(request.path) and (request.view_args or {}).get("instance_number"):
+        if is_here() and (request.view_args or {}).get("instance_number"):
             abort(404, message="There is one Redis, number 0.")
 
+    app.jinja_env.add_extension(StrictPages)
     app.register_blueprint(rq_dashboard.web.blueprint, url_prefix=PREFIX)
     for endpoint, view in app.view_functions.items():
         if endpoint.startswith("rq_dashboard."):

@@ -13,8 +13,9 @@ from typing import Any, Final
 import orjson
 from apispec import APISpec, BasePlugin
 from apispec.ext.marshmallow import MarshmallowPlugin
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema
 
+from api.auth import OPEN, scope_for
 from api.document_parts import (
     ERRORS,
     HEADERS,
@@ -25,15 +26,10 @@ from api.document_parts import (
     RULES,
     SECURITY,
 )
-from jobs.fields import MAX_INTEGER, NOT_BLANK, STORABLE, JsonObject, StrictInteger, Text, not_blank
+from api.limits import EXEMPT
+from api.shapes import describe
 from jobs.handlers.registry import TaskType
 from scheduler.executors import EXECUTORS
-
-OPEN: Final = frozenset({"health.liveness", "health.readiness"})
-"""Views that need no key."""
-
-UNLIMITED: Final = OPEN | {"metrics.metrics"}
-"""Views that may be asked as often as one likes."""
 
 _JSON: Final = "application/json"
 _DEFAULT_TYPE: Final = "text_generation"
@@ -45,9 +41,7 @@ class Completion(BasePlugin):
 
     def init_spec(self, spec: APISpec) -> None:
         """Register the reusable parts."""
-        converter = _converter_of(spec)
-        describe(converter)
-        converter.add_attribute_function(_free_form)
+        describe(_converter_of(spec), JSON_OBJECT)
         for name, header in HEADERS.items():
             spec.components.header(name, header)
         for name, parameter in PARAMETERS.items():
@@ -64,13 +58,13 @@ class Completion(BasePlugin):
 
     def operation_helper(self, operations: dict[str, Any], rule: Any, **_: Any) -> None:
         """Complete the operations of one path."""
-        for operation in operations.values():
-            self._complete(operation, rule)
+        for method, operation in operations.items():
+            self._complete(method, operation, rule)
 
-    def _complete(self, operation: dict[str, Any], rule: Any) -> None:
+    def _complete(self, method: str, operation: dict[str, Any], rule: Any) -> None:
         operation.setdefault("operationId", rule.endpoint.rpartition(".")[2])
-        if rule.endpoint in OPEN:
-            operation["security"] = []
+        scope = scope_for(method.upper(), rule.endpoint, rule.rule)
+        operation["security"] = [] if rule.endpoint in OPEN else [{scheme: [scope]} for scheme in SECURITY]
         responses = {int(code): answer for code, answer in operation.get("responses", {}).items() if code != 422}
         for code, answer in responses.items():
             if code >= HTTPStatus.BAD_REQUEST and "content" not in answer:
@@ -89,7 +83,7 @@ class Completion(BasePlugin):
     def _complete_success(self, code: int, answer: dict[str, Any], operation: Mapping[str, Any]) -> None:
         taken = {parameter["name"] for parameter in operation.get("parameters", ())}
         headers: dict[str, Any] = answer.setdefault("headers", {})
-        if code in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+        if code in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.SEE_OTHER):
             headers["Location"] = "Location"
         if code == HTTPStatus.OK and "Idempotency-Key" in taken:
             headers["Idempotent-Replayed"] = "IdempotentReplayed"
@@ -103,7 +97,7 @@ class Completion(BasePlugin):
 
 def _headers(endpoint: str) -> dict[str, str]:
     """What every answer of a view carries."""
-    limits = {} if endpoint in UNLIMITED else {"RateLimit": "RateLimit", "RateLimit-Policy": "RateLimitPolicy"}
+    limits = {} if endpoint in EXEMPT else {"RateLimit": "RateLimit", "RateLimit-Policy": "RateLimitPolicy"}
     return {"X-Request-ID": "RequestId", **limits}
 
 
@@ -112,7 +106,7 @@ def _implied(operation: Mapping[str, Any], rule: Any) -> Iterator[HTTPStatus]:
     yield HTTPStatus.METHOD_NOT_ALLOWED
     if rule.endpoint not in OPEN:
         yield from (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-    if rule.endpoint not in UNLIMITED:
+    if rule.endpoint not in EXEMPT:
         yield from (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
     if rule.arguments:
         yield HTTPStatus.NOT_FOUND
@@ -141,36 +135,6 @@ def _exemplify(message: dict[str, Any]) -> None:
     name, is_list = _schema_of(message)
     if name in _EXAMPLES:
         message["content"][_JSON].setdefault("example", [_EXAMPLES[name]] if is_list else _EXAMPLES[name])
-
-
-def describe(converter: Any) -> None:
-    """Have fields say more of what they accept than apispec knows by itself."""
-    converter.add_attribute_function(_pattern)
-    converter.add_attribute_function(_bounds)
-    converter.add_attribute_function(_nullable_choices)
-
-
-def _pattern(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-    if isinstance(field, Text):
-        return {"pattern": NOT_BLANK if not_blank in field.validators else STORABLE}
-    return {}
-
-
-def _bounds(_converter: Any, field: fields.Field[Any], ret: dict[str, Any], **_: Any) -> dict[str, Any]:
-    bounds = {"minimum": -MAX_INTEGER, "maximum": MAX_INTEGER} if isinstance(field, StrictInteger) else {}
-    found = {**bounds, **ret}
-    if any(isinstance(rule, validate.Range) and not rule.min_inclusive for rule in field.validators):
-        ret.pop("minimum")
-        found["exclusiveMinimum"] = found.pop("minimum")
-    return found
-
-
-def _nullable_choices(_converter: Any, field: fields.Field[Any], ret: dict[str, Any], **_: Any) -> dict[str, Any]:
-    return {"enum": [*ret["enum"], None]} if field.allow_none and "enum" in ret else {}
-
-
-def _free_form(_converter: Any, field: fields.Field[Any], **_: Any) -> dict[str, Any]:
-    return JSON_OBJECT if isinstance(field, JsonObject) else {}
 
 
 def finish(spec: APISpec, types: Mapping[str, TaskType], prompt_max_chars: int) -> None:

@@ -10,11 +10,12 @@ from flask_smorest import abort as _smorest_abort
 from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException
 
-from jobs.errors import IdempotencyMismatch, NotFound, StateConflict, Unavailable, UnknownParents
+from jobs.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyPending, Unavailable, UnknownParents
 
 log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_SECONDS = "2"
+_RETRY_WHEN_FULL_SECONDS = "30"
 
 
 class ErrorSchema(Schema):
@@ -67,6 +68,10 @@ def register(app: Flask) -> None:
         log.error("database unavailable", reason=str(error))
         said = "The database cannot be reached right now. Try again soon."
         return *_answer(HTTPStatus.SERVICE_UNAVAILABLE, said), {"Retry-After": _RETRY_AFTER_SECONDS}
+
+    @app.errorhandler(TooManyPending)
+    def full(error: TooManyPending) -> tuple[Response, int, dict[str, str]]:
+        return *_answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error)), {"Retry-After": _RETRY_WHEN_FULL_SECONDS}
 
     @app.errorhandler(NotFound)
     def not_found(error: NotFound) -> tuple[Response, int]:

@@ -137,6 +137,8 @@ def resume_schedule(schedule_id: int) -> Any:
 def trigger_schedule(schedule_id: int) -> Any:
     """Fire now, also when it is paused or still works; answers with the execution."""
     tools = services.get()
+    with tools.database.transaction() as session:
+        tools.firer.check_room(session, tools.schedules.get(schedule_id)["task_type"])
     execution_id = tools.schedules.by_hand(schedule_id)
     tools.firer.fire([execution_id])
     location = url_for("scheduler.get_execution", execution_id=execution_id)

@@ -11,8 +11,8 @@ from webargs.fields import DelimitedList
 
 from api import services
 from api.bodies import Answer
-from api.document import describe
 from api.paging import Paging, sort_field
+from api.shapes import describe
 from jobs import templates
 from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text, not_blank, storable_text
 from jobs.lifecycle import Status

@@ -6,6 +6,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from api.watching import Hub
+from jobs.access import Keyring
 from jobs.callbacks import Callbacks
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
@@ -16,6 +17,7 @@ from jobs.manage import Manager
 from jobs.prices import Prices
 from jobs.providers import catalog
 from jobs.queues import Doorbell, connect
+from jobs.sessions import Sessions
 from jobs.settings import Settings
 from jobs.store.database import Database
 from jobs.submit import Submitter
@@ -44,6 +46,8 @@ class Services:
     hub: Hub
     callbacks: Callbacks
     prices: Prices
+    keyring: Keyring
+    sessions: Sessions
 
 
 def build(settings: Settings) -> Services:
@@ -53,6 +57,7 @@ def build(settings: Settings) -> Services:
     types = registry.load(settings.handler_modules)
     submitter = Submitter(settings, types, database, doorbell)
     manager = Manager(database, doorbell, submitter)
+    keyring = Keyring(settings, database)
     return Services(
         settings,
         database,
@@ -68,6 +73,8 @@ def build(settings: Settings) -> Services:
         Hub(database, doorbell.connection, manager.batch, settings.watchers_max),
         Callbacks(database, settings.callback_secret),
         catalog.prices(settings),
+        keyring,
+        Sessions(database, keyring),
     )
 
 

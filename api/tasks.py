@@ -1,5 +1,6 @@
 """/api/v1/tasks and /api/v1/batches."""
 
+import re
 from typing import Any
 
 from flask import Response, g, jsonify, request, url_for
@@ -7,6 +8,7 @@ from flask import Response, g, jsonify, request, url_for
 from api import services
 from api.bodies import Blueprint
 from api.errors import abort
+from api.headers import nonce
 from api.paging import page_of
 from api.schemas import (
     BatchSchema,
@@ -24,8 +26,13 @@ from jobs.submit import Idempotency, Submitted
 blueprint = Blueprint("tasks", __name__, url_prefix="/api/v1", description="Submit tasks and see what became of them")
 
 _REPLAYED = {"Idempotent-Replayed": "true"}
-# pyinstrument's page carries its script; it may show itself and load nothing.
-_PROFILE_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline' data:; img-src data:"
+# pyinstrument's page carries its scripts and styles, which get a nonce, and its script writes style attributes. It
+# may show itself and load nothing.
+_PROFILE_POLICY = (
+    "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}' data:; style-src-attr 'unsafe-inline'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_INLINE = re.compile(r"<(script|style)>")
 
 
 def _idempotency(headers: dict[str, Any]) -> Idempotency | None:
@@ -136,7 +143,10 @@ def retry_batch(batch_id: int) -> Any:
 
 @blueprint.get("/tasks/<id:task_id>/profile")
 @blueprint.response(200, {"type": "string"}, content_type="text/html", example="<!doctype html>...")
+@blueprint.alt_response(303, description="A browser without a session is sent to /login")
 def task_profile(task_id: int) -> Any:
     """Where the last attempt spent its time, as a page, for tasks submitted with `profile`."""
     page = services.get().manager.profile(task_id)
-    return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _PROFILE_POLICY})
+    page = _INLINE.sub(rf'<\1 nonce="{nonce()}">', page)
+    policy = {"Content-Security-Policy": _PROFILE_POLICY.format(nonce())}
+    return Response(page, content_type="text/html; charset=utf-8", headers=policy)

@@ -1,5 +1,6 @@
 """gunicorn's settings, from ours. Wrong ones end it here, with one message and exit code 2."""
 
+import resource
 import shutil
 import signal
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from gunicorn.glogging import Logger
 
-from jobs import logs, settings
+from jobs import access, logs, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
 from jobs.providers import catalog
@@ -15,7 +16,7 @@ from jobs.providers import catalog
 _settings = settings.load_or_exit()
 _metrics = settings.share_metrics()
 try:
-    settings.check_exposure(_settings)
+    access.check_exposure(_settings)
     registry.load(_settings.handler_modules)
     _keys = catalog.keys(_settings)
 except SettingsError as error:
@@ -47,10 +48,14 @@ class _Logger(Logger):
 wsgi_app = "api:create_app()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
-worker_class = "gthread"
+worker_class = "deploy.patience.PatientWorker"
 # A watcher keeps a thread, but not one of those that other requests need (api.requests.Turns).
 threads = WEB_THREADS + _settings.watchers_max
-worker_connections = threads + 1000
+# Connections that wait need no thread, but a file each.
+_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+_files = 65_536 if _files == resource.RLIM_INFINITY else min(_files, 65_536)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+worker_connections = max(threads + 100, min(10_000, _files - threads - 500))
 graceful_timeout = int(_settings.shutdown_grace_seconds)
 timeout = 60
 keepalive = 30

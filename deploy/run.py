@@ -20,12 +20,13 @@ from typing import Any
 import psycopg
 
 from deploy import embedded
-from jobs import settings
+from jobs import access, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
 from jobs.prompts import Prompts
 from jobs.providers import catalog
 from jobs.queues import RedisError, connect
+from jobs.secrets import clean, learn
 from jobs.settings import Settings
 from jobs.store.migrate import migrate
 
@@ -50,7 +51,7 @@ def say(name: str, text: str) -> None:
     prefix = f"{name:<{_WIDTH}} │ "
     if sys.stdout.isatty():
         prefix = f"\x1b[{_COLOURS.get(name, 0)}m{prefix}\x1b[0m"
-    sys.stdout.write(f"{prefix}{text}\n")
+    sys.stdout.write(f"{prefix}{clean(text)}\n")
     sys.stdout.flush()
 
 
@@ -180,6 +181,7 @@ class Instance:
             raise StartError(f"cannot migrate the database: {str(error).partition(chr(10))[0]}") from error
         if done:
             say("pressroom", f"database migrated: {', '.join(done)}")
+        await asyncio.to_thread(access.check_exposure, self._settings)
         try:
             await asyncio.to_thread(connect(self._settings.redis_url).ping)
         except RedisError as error:
@@ -291,9 +293,8 @@ def main() -> int:
     """Run until told to stop; 0 after a clean stop, 1 when it could not start, 2 for wrong settings."""
     configured = settings.load_or_exit()
     try:
-        settings.check_exposure(configured)
         # What the processes would otherwise stumble over one after another.
-        catalog.keys(configured)
+        learn(catalog.keys(configured))
         registry.load(configured.handler_modules)
         Prompts(configured.prompts_dir)
         check_port(configured.host, configured.port)
@@ -305,7 +306,7 @@ def main() -> int:
         sys.stderr.write(f"pressroom: cannot use DATA_DIR {configured.data_dir}: {error.strerror or error}\n")
         return 1
     except (StartError, embedded.EmbeddedError) as error:
-        sys.stderr.write(f"pressroom: {error}\n")
+        sys.stderr.write(clean(f"pressroom: {error}\n"))
         return 1
     return 0
 

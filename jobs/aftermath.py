@@ -41,7 +41,7 @@ class Aftermath:
             rows, self._rows = self._rows, []
             try:
                 await asyncio.to_thread(self._see_to, rows)
-            except (Unavailable, *Refused) as error:
+            except (Unavailable, RuntimeError, *Refused) as error:  # RuntimeError: no thread can be started now
                 log.warning("left to the reconciler", tasks=len(rows), reason=type(error).__name__)
 
     def _see_to(self, rows: Sequence[Row]) -> None:

@@ -34,12 +34,14 @@ class Answered(NamedTuple):
     """A model's answer and the provider it came from.
 
     Attributes:
+        model: as it was asked for; the provider may name it otherwise.
         is_new: it was asked for now.
         is_counted: its tokens are part of the task's usage already.
     """
 
     answer: ChatAnswer
     provider: str
+    model: str
     is_new: bool
     is_counted: bool
 
@@ -50,14 +52,22 @@ class Keeper:
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
         self._waiting: list[Values] = []
-        self._storing: asyncio.Task[None] | None = None
+        self._gathering: asyncio.Task[None] | None = None
+        self._storing: set[asyncio.Task[None]] = set()
 
     async def keep(self, values: Values) -> None:
-        """Returns when it is stored, however long PostgreSQL is away."""
+        """Returns when it is stored, however long PostgreSQL is away; cancelled, it is stored all the same."""
         self._waiting.append(values)
-        if self._storing is None:
-            self._storing = asyncio.create_task(self._store())
-        await asyncio.shield(self._storing)
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self._store())
+            self._storing.add(self._gathering)
+            self._gathering.add_done_callback(self._storing.discard)
+        await asyncio.shield(self._gathering)
+
+    async def drain(self) -> None:
+        """Returns when everything is stored."""
+        if self._storing:
+            await asyncio.wait(self._storing)
 
     async def of(self, task_id: int) -> list[Row]:
         """A task's answers. Raises `Unavailable`."""
@@ -65,7 +75,7 @@ class Keeper:
 
     async def _store(self) -> None:
         await asyncio.sleep(_GATHER_SECONDS)
-        waiting, self._waiting, self._storing = self._waiting, [], None
+        waiting, self._waiting, self._gathering = self._waiting, [], None
         columns = dict(zip(_COLUMNS, map(list, zip(*waiting, strict=True)), strict=True))
         while True:
             try:
@@ -95,7 +105,7 @@ class Kept:
         """Whether this attempt has asked for nothing yet."""
         return not self._turns
 
-    async def answer(self, request: ChatRequest, ask: Callable[[], Awaitable[tuple[ChatAnswer, str]]]) -> Answered:
+    async def answer(self, request: ChatRequest, ask: Callable[[], Awaitable[tuple[ChatAnswer, str, str]]]) -> Answered:
         """What was answered to `request` in an earlier attempt, else what `ask` returns, which is stored first.
 
         Raises:
@@ -109,11 +119,12 @@ class Kept:
             self._earlier = {(row["request"], row["turn"]): row for row in rows}
         if found := self._earlier.get((print_of, turn)):
             kept = found["answer"]
-            return Answered(ChatAnswer(**kept["answer"]), kept["provider"], is_new=False, is_counted=found["counted"])
-        answer, provider = await ask()
-        document = orjson.dumps({"answer": asdict(answer), "provider": provider}).decode()
+            answer, provider, model = ChatAnswer(**kept["answer"]), kept["provider"], kept["model"]
+            return Answered(answer, provider, model, is_new=False, is_counted=found["counted"])
+        answer, provider, model = await ask()
+        document = orjson.dumps({"answer": asdict(answer), "provider": provider, "model": model}).decode()
         await self._keeper.keep((self._task_id, self._fence, print_of, turn, document))
-        return Answered(answer, provider, is_new=True, is_counted=True)
+        return Answered(answer, provider, model, is_new=True, is_counted=True)
 
 
 def is_spent(status: Status, error: TaskError | None) -> bool:

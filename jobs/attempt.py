@@ -15,7 +15,7 @@ from jobs.errors import DATABASE_AWAY, AttemptError, Cancelled, TaskError, Unava
 from jobs.handlers.context import Context, Facts, Line, Tools
 from jobs.handlers.registry import TaskType
 from jobs.lanes.processes import HandlerRaised, Processes
-from jobs.lanes.threads import Threads
+from jobs.lanes.threads import Threads, in_thread
 from jobs.lifecycle import Status
 from jobs.priority import QueueName
 from jobs.profiling import profiled
@@ -124,14 +124,12 @@ class Attempt:
     context: Context | None = None
     measures: dict[str, Any] = field(default_factory=dict)
 
-    def ask_to_stop(self) -> None:
-        """Have the handler see that it is to end."""
-        if self.context:
-            self.context.stop()
-
     async def run(self) -> Outcome:
         """Run the handler within its time limit. Never raises but for being cancelled."""
-        outcome = await self._run()
+        return self.with_costs(await self._run())
+
+    def with_costs(self, outcome: Outcome) -> Outcome:
+        """The outcome, with what the attempt has cost so far."""
         context = self.context
         if context is None:
             return outcome
@@ -209,9 +207,10 @@ class Attempt:
             rows = await self.lanes.tools.database.all("get_tasks", {"ids": claim.depends_on})
             by_id = {row["id"]: row for row in rows}
             parents = [by_id[parent] for parent in claim.depends_on if parent in by_id]
-            # Compiling templates may take a while.
-            prompt = await asyncio.to_thread(templates.fill, prompt, parents, "prompt")
-            given = await asyncio.to_thread(templates.fill, given, parents, "input")
+            if any(map(templates.is_template, templates.texts([prompt, given]))):
+                # Compiling templates may take a while.
+                prompt = await in_thread(templates.fill, prompt, parents, "prompt")
+                given = await in_thread(templates.fill, given, parents, "input")
         hard = float(claim.timeout_seconds)
         return Facts(
             claim.id, claim.fence, claim.task_type, claim.attempt, prompt, claim.model, given, claim.metadata,
@@ -234,9 +233,10 @@ async def _within(seconds: float, work: "asyncio.Task[Any]") -> Any:
         if done:
             return work.result()
     except asyncio.CancelledError:
-        if work.done():
-            # The handler cancelled itself, or both happened at once.
+        if work.cancelled():  # the handler cancelled itself
             raise
+        if work.done():
+            return work.result()  # both happened at once: what was worked for, and maybe paid, is not thrown away
         await _persuade(work)
         raise
     await _persuade(work)

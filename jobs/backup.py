@@ -17,6 +17,7 @@ import structlog
 from jobs import settings
 from jobs.bundled import postgres_programs
 from jobs.errors import PressroomError
+from jobs.secrets import clean
 from jobs.settings import child_environment
 from jobs.store.database import connection_facts
 
@@ -122,7 +123,7 @@ async def _run(url: str | None, program: str, *arguments: str) -> str:
         await process.wait()
         raise
     if process.returncode:
-        raise BackupError(f"{Path(program).name} failed: {said.decode(errors='replace').strip()[:_SAID_CHARS]}")
+        raise BackupError(f"{Path(program).name} failed: {clean(said.decode(errors='replace').strip())[:_SAID_CHARS]}")
     return output.decode(errors="replace")
 
 
@@ -135,7 +136,7 @@ def main() -> int:
     try:
         asyncio.run(restore(configured.database_url, Path(sys.argv[2])))
     except BackupError as error:
-        sys.stderr.write(f"pressroom: {error}\n")
+        sys.stderr.write(clean(f"pressroom: {error}\n"))
         return 1
     sys.stdout.write(f"restored {sys.argv[2]}\n")
     return 0

@@ -1,7 +1,7 @@
 """Commands to one worker, ours and RQ's own, from the channel that RQ has for it."""
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Awaitable, Callable, Set
 from typing import Any, Final
 
 import structlog
@@ -27,7 +27,7 @@ class Commands:
         client: AsyncClient,
         database: AsyncDatabase,
         channel: str,
-        cancel: Callable[[Set[int]], None],
+        cancel: Callable[[Set[int]], Awaitable[None]],
         stop: Callable[[], None],
     ) -> None:
         self._client = client
@@ -63,7 +63,7 @@ class Commands:
             wish = {"ids": list(task_ids), "batch_id": None, "sources": [Status.PROCESSING.value]}
             await self._database.all("cancel_tasks", wish)
         if command in (*_RQ_STOPS, CANCEL_COMMAND):
-            self._cancel(task_ids)
+            await self._cancel(task_ids)
         elif command == "shutdown":
             self._stop()
         else:

@@ -8,12 +8,16 @@ PressroomError
 ├── NotFound              no such task or batch
 ├── StateConflict         the task's state does not allow the move
 ├── IdempotencyMismatch   an Idempotency-Key came again with another body
+├── TooManyPending        so many tasks wait that no more are taken now
 └── UnknownParents        a task is to depend on tasks that do not exist
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from jobs.fields import storable
+from jobs.secrets import clean
 
 T = TypeVar("T")
 
@@ -57,6 +61,10 @@ class IdempotencyMismatch(PressroomError):
     """The same Idempotency-Key was used with another request."""
 
 
+class TooManyPending(PressroomError):
+    """More tasks wait than MAX_PENDING allows; trying again later makes sense."""
+
+
 class UnknownParents(PressroomError):
     """`depends_on` names tasks that do not exist.
 
@@ -76,7 +84,7 @@ class TaskError:
     Attributes:
         code: timeout, rate_limited, provider_error, provider_unreachable,
             invalid_response, handler_error, dependency_failed, worker_lost, unknown_model...
-        message: one sentence for a person; holds no secret.
+        message: one sentence for a person; secrets are taken out of it.
         retryable: whether trying again later can help.
         status_code: the provider's HTTP status, when there was one.
         retry_after: seconds the provider asked us to wait, when it did.
@@ -88,6 +96,9 @@ class TaskError:
     status_code: int | None = None
     retry_after: float | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", clean(self.message))
+
     @property
     def means_busy(self) -> bool:
         """Whether the provider asked to be left alone for now: 429, or 503 with a time."""
@@ -95,7 +106,7 @@ class TaskError:
 
     def as_json(self) -> dict[str, Any]:
         """The shape stored and returned; absent facts are left out."""
-        known: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.retryable}
+        known: dict[str, Any] = {"code": self.code, "message": storable(self.message), "retryable": self.retryable}
         if self.status_code is not None:
             known["status_code"] = self.status_code
         return known

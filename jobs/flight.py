@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Set
-from typing import Any
+from collections.abc import Callable, Set
+from typing import Final
 
 import structlog
 
@@ -16,6 +16,8 @@ from jobs.recorder import Recorder
 from jobs.slots import Slots
 
 log = structlog.get_logger(__name__)
+
+_COMING_SECONDS: Final = 0.05  # from PostgreSQL's answer to a claim until its tasks have begun
 
 
 class Running:
@@ -38,8 +40,8 @@ class Running:
 
     def cancel(self) -> None:
         """Stop the attempt by the caller's wish: a thread is asked to, the others are ended."""
-        if lane_of(self.claim.pool) == "thread":
-            self.attempt.ask_to_stop()
+        if lane_of(self.claim.pool) == "thread" and self.attempt.context:
+            self.attempt.context.stop()
         else:
             self.drop(Status.CANCELLED)
 
@@ -47,12 +49,17 @@ class Running:
         """What the ended attempt came to; None: nothing that may be recorded."""
         assert self.task  # noqa: S101 - it has ended, so it was started
         if not self.task.cancelled():
+            if surprise := self.task.exception():
+                log.error("attempt raised", task_id=self.claim.id, exc_info=surprise)
+                return failed(self.claim, TaskError("handler_error", f"The attempt raised {type(surprise).__name__}."))
             return self.task.result()
         if not self._dropped:
-            return failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))
-        if self._verdict is None:
+            outcome = failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))
+        elif self._verdict is None:
             return None
-        return Outcome(self.claim, self._verdict, free=self._verdict is Status.PENDING)
+        else:
+            outcome = Outcome(self.claim, self._verdict, free=self._verdict is Status.PENDING)
+        return self.attempt.with_costs(outcome)
 
 
 class Flight:
@@ -100,6 +107,13 @@ class Flight:
             if running.claim.id in task_ids:
                 running.cancel()
 
+    async def cancel_here_or_coming(self, task_ids: Set[int]) -> None:
+        """The same, also for tasks that were claimed just now and are on their way here."""
+        self.cancel(task_ids)
+        if coming := task_ids - {task_id for task_id, _ in self._running}:
+            await asyncio.sleep(_COMING_SECONDS)
+            self.cancel(coming)
+
     def drop_all(self, verdict: Status | None) -> None:
         """Stop all attempts; see `Running.drop`."""
         for running in list(self._running.values()):
@@ -111,10 +125,8 @@ class Flight:
         seconds = time.monotonic() - running.began
         del self._running[run]
         self._slots[lane_of(claim.pool)].release(claim.queue)
-        if context := running.attempt.context:
-            self._pools.ended(run, context.calls, _tokens(context.usage) - _tokens(claim.usage))
-        else:
-            self._pools.ended(run, 0, 0)
+        context = running.attempt.context
+        self._pools.ended(run, context.spent if context else {})
         self.on_landing()
         self._ledger.ended(run, outcome.status if outcome else None, seconds)
         if outcome:
@@ -124,8 +136,3 @@ class Flight:
             request_id=claim.request_id, outcome=outcome.status.value if outcome else "LOST",
             seconds=round(seconds, 3), error=outcome.error.code if outcome and outcome.error else None,
         )  # fmt: skip
-
-
-def _tokens(usage: Mapping[str, Any] | None) -> int:
-    told = (usage or {}).get("total_tokens", 0)
-    return told if isinstance(told, int) else 0

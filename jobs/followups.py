@@ -18,7 +18,7 @@ from jobs.store.database import Database, Row
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE: Final = 1000  # children in one transaction
+_AT_ONCE: Final = 4000  # children in one transaction: each waits for the interpreter a few times
 
 
 class Followups:
@@ -47,8 +47,7 @@ class Followups:
                     parents = [row["id"] for row in session.all("lock_parents")]
                     if not parents:
                         return batches
-                    session.all("plan_each_time")
-                    rows = session.all("release_children", {"parents": parents, "limit": _AT_ONCE})
+                    rows = session.all("release_children", {"parents": parents, "limit": _AT_ONCE}, keep_plan=False)
                     moved = [row for row in rows if row["status"] != Status.BLOCKED]
                     hooks.run(session, moved)
                 batches |= {row["batch_id"] for row in moved if row["status"] == Status.FAILED and row["batch_id"]}

@@ -135,8 +135,7 @@ class Intake:
                     changed = asyncio.ensure_future(self._changed.wait())
                     if self._pools.has_news:
                         # Who waits for this model, here or elsewhere, should know.
-                        delay = _GATHER_SECONDS if again else _REPORT_SECONDS
-                        deadline = min(deadline, time.monotonic() + delay)
+                        deadline = min(deadline, time.monotonic() + (0.0 if again else _REPORT_SECONDS))
                 if self._stopping or time.monotonic() >= deadline or _bells(self._rooms()) != bells:
                     await self._end(waiting)
             await waiting

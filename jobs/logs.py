@@ -4,17 +4,19 @@ import logging
 import logging.handlers
 import re
 import sys
-from collections.abc import Callable, MutableMapping, Sequence
+import threading
+from collections.abc import MutableMapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import orjson
 import structlog
 from structlog.typing import Processor
 
+from jobs.secrets import HIDDEN, clean, learn
 from jobs.settings import Settings
 
-_CREDENTIALS_IN_URL = re.compile(r"(\w+://)[^/\s:@]*:[^/\s@]+@")
-_HIDDEN = "[redacted]"
+_SECRET_NAME = re.compile(r"(?i)(?:passwo?r?d|secret|token|api_?key|authorization|cookie)\Z")
 _FILE_BYTES = 20_000_000
 _FILES_KEPT = 5
 
@@ -26,12 +28,14 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
         process: `api`, `worker` or `scheduler`; names the file under LOG_DIR.
         secrets: what must not be shown besides the secrets in the settings.
     """
+    learn([*settings.secrets(), *secrets])
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _redact,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        redactor([*settings.secrets(), *secrets]),
     ]
     structlog.configure(
         processors=[
@@ -66,29 +70,42 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
     for handler in handlers:
         handler.setFormatter(formatter)
     root.setLevel(settings.log_level)
+    _catch_all()
     # These log every request or command at INFO; our own lines say what matters.
     for noisy in ("httpx", "rq", "rq_scheduler", "werkzeug", "psycopg.pool", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def redactor(secrets: list[str]) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
-    """A structlog processor that hides `secrets` and passwords in URLs, in every text of an event."""
-    known = re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if secrets else None
+def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take secrets out of a line; what is added afterwards holds none."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = HIDDEN if _SECRET_NAME.search(key) else clean(value)
+        elif value is not None and not isinstance(value, (int, float)) and not key.startswith("_"):
+            event[key] = HIDDEN if _SECRET_NAME.search(key) else clean(str(value))
+    return event
 
-    def clean(text: str) -> str:
-        if known:
-            text = known.sub(_HIDDEN, text)
-        return _CREDENTIALS_IN_URL.sub(rf"\1{_HIDDEN}@", text) if "://" in text else text
 
-    def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        for key, value in event.items():
-            if isinstance(value, str):
-                event[key] = clean(value)
-            elif not isinstance(value, (int, float, bool, type(None))) and not key.startswith("_"):
-                event[key] = clean(str(value))
-        return event
+def _catch_all() -> None:
+    """Have the log tell what would otherwise be written to standard error as it is."""
+    log = structlog.get_logger("uncaught")
 
-    return redact
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            log.critical("uncaught exception", exc_info=(kind, error, trace))
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value and not isinstance(args.exc_value, SystemExit):
+            name = args.thread.name if args.thread else None
+            log.error("uncaught exception in a thread", thread=name, exc_info=args.exc_value)
+
+    def unraisable(args: "sys.UnraisableHookArgs") -> None:
+        log.error("exception ignored", where=repr(args.object), exc_info=args.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, unraisable
+    logging.captureWarnings(True)
 
 
 def _renderer(log_format: str) -> Processor:

@@ -22,12 +22,19 @@ def lane_of(pool: str) -> Mode:
 
 
 @dataclass(slots=True)
-class Ended:
-    """Tasks that ended, the model calls they made, and the tokens of these."""
+class Calls:
+    """Calls of a model, how many of them were answered, and the tokens of these."""
+
+    calls: int = 0
+    answers: int = 0
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class Ended(Calls):
+    """A pool's tasks that ended, and the calls of its model, whosever they were."""
 
     tasks: int = 0
-    calls: int = 0
-    tokens: int = 0
 
 
 class Pools:
@@ -37,6 +44,7 @@ class Pools:
         """`rules`: pool -> `max_in_flight`, `requests_per_minute`, `tokens_per_minute`, where set."""
         self._rules = rules
         self._runs: dict[tuple[int, int], str] = {}
+        self._refused: set[tuple[int, int]] = set()  # of these runs: in flight no more
         self._flight: Counter[str] = Counter()
         self._ended: dict[str, Ended] = {}
         self._known: set[str] = set()  # pools of which the others think that some of ours are in flight
@@ -52,19 +60,22 @@ class Pools:
             self._runs[run] = pool
             self._flight[pool] += 1
 
-    def ended(self, run: tuple[int, int], calls: int, tokens: int) -> None:
-        """An attempt is over."""
+    def ended(self, run: tuple[int, int], spent: Mapping[str, Calls]) -> None:
+        """An attempt is over that called these models."""
         if pool := self._runs.pop(run, None):
-            self._flight[pool] -= 1
-            ended = self._ended.setdefault(pool, Ended())
-            ended.tasks += 1
-            ended.calls += calls
-            ended.tokens += tokens
+            self._flight[pool] -= run not in self._refused
+            self._refused.discard(run)
+            self._ended.setdefault(pool, Ended()).tasks += 1
+        for model, calls in spent.items():
+            ended = self._ended.setdefault(pool_of("coroutine", model), Ended())
+            ended.calls += calls.calls
+            ended.answers += calls.answers
+            ended.tokens += calls.tokens
 
     def refused(self, run: tuple[int, int], pool: str) -> int:
         """An attempt's call to the pool's model was refused; how many others of the pool are in flight."""
-        if self._runs.get(run) == pool:
-            del self._runs[run]
+        if self._runs.get(run) == pool and run not in self._refused:
+            self._refused.add(run)
             self._flight[pool] -= 1
         return self._flight[pool]
 

@@ -91,11 +91,11 @@ def script(*names: str) -> str:
     return _LIB + "".join((_LUA / f"{name}.lua").read_text(encoding="utf-8") for name in names)
 
 
-def connect(url: str) -> "redis.Redis":
+def connect(url: str, *, timeout: float = 1) -> "redis.Redis":
     """A client for threads. Commands fail within seconds rather than hang."""
     # Once more on a connection that turns out to be closed, but not after waiting for an answer in vain.
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    return redis.Redis.from_url(url, retry=retry, **_options(url, timeout=1))
+    return redis.Redis.from_url(url, retry=retry, **_options(url, timeout))
 
 
 def connect_async(url: str, *, timeout: float = 5) -> "redis.asyncio.Redis":
@@ -112,7 +112,7 @@ def _options(url: str, timeout: float) -> dict[str, Any]:
         "max_connections": 1000,
     }
     if not url.startswith("unix:"):
-        options |= {"socket_connect_timeout": 2, "socket_keepalive": True}
+        options |= {"socket_connect_timeout": min(timeout, 2), "socket_keepalive": True}
     return options
 
 

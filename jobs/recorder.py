@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -22,6 +23,7 @@ _MOST = 1000  # outcomes in one statement
 _PAUSE_SECONDS = 0.5  # between tries while PostgreSQL is away
 _COLUMNS = ("ids", "fences", "statuses", "results", "errors", "usages", "delays", "frees", "measures")
 _TARGETS = sorted(TRANSITIONS[Status.PROCESSING])
+_UNSTORABLE = (*Refused, orjson.JSONEncodeError)
 
 Values = tuple[int, int, str, str | None, str | None, str | None, float | None, bool, str | None]
 """One outcome as `record_outcomes` takes it: in the order of its columns."""
@@ -84,21 +86,39 @@ class Recorder:
     async def _record(self, batch: list[Outcome]) -> None:
         try:
             rows = await self._store(list(map(_values, batch)), [outcome for outcome in batch if outcome.has_answers])
-        except (*Refused, orjson.JSONEncodeError) as error:
+        except _UNSTORABLE as error:
             # A result that PostgreSQL cannot hold must not keep the others from being recorded.
             if len(batch) > 1:
                 for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                     await self._record(half)
                 return
             log.warning("result cannot be stored", task_id=batch[0].claim.id, reason=type(error).__name__)
-            await self._record([_unstorable(batch[0])])
-            return
+            rows = await self._record_failure(batch[0])
         self._on_recorded(rows)
 
-    async def _store(self, outcomes: Sequence[Values], answered: Sequence[Outcome] = ()) -> list[Row]:
+    async def _record_failure(self, outcome: Outcome) -> list[Row]:
+        """Record that an outcome cannot be: with less and less of what may be the reason, so that this ends."""
+        error = TaskError("handler_error", "The handler's result cannot be stored as JSON.")
+        plain = Outcome(outcome.claim, Status.FAILED, error=error)
+        with_usage = replace(plain, usage=outcome.usage, has_answers=outcome.has_answers)
+        for failure, with_hooks in (with_usage, True), (plain, True), (plain, False):
+            try:
+                answered = [failure] if failure.has_answers else []
+                return await self._store([_values(failure)], answered, with_hooks=with_hooks)
+            except _UNSTORABLE as refusal:
+                log.exception(
+                    "failure cannot be stored", task_id=outcome.claim.id, with_hooks=with_hooks,
+                    reason=type(refusal).__name__,
+                )  # fmt: skip
+        return []
+
+    async def _store(
+        self, outcomes: Sequence[Values], answered: Sequence[Outcome] = (), *, with_hooks: bool = True
+    ) -> list[Row]:
         async with self._database.transaction() as session:
             rows = await session.all("record_outcomes", _parameters(self._worker, outcomes))
-            await hooks.run_async(session, rows)
+            if with_hooks:
+                await hooks.run_async(session, rows)
             if answered:
                 await _settle_answers(session, answered, {row["id"] for row in rows})
             return rows
@@ -111,11 +131,6 @@ async def _settle_answers(session: AsyncSession, answered: Sequence[Outcome], re
     for statement, ids in ("forget_answers", spent), ("count_answers", {outcome.claim.id for outcome in ended} - spent):
         if ids:
             await session.all(statement, {"ids": list(ids)})
-
-
-def _unstorable(outcome: Outcome) -> Outcome:
-    error = TaskError("handler_error", "The handler's result cannot be stored as JSON.")
-    return Outcome(outcome.claim, Status.FAILED, error=error)
 
 
 def _json(value: dict[str, Any] | None) -> str | None:

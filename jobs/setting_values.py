@@ -2,12 +2,14 @@
 
 import ipaddress
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import limits
 from marshmallow import ValidationError, validate
 
 from jobs.priority import QUEUES
@@ -28,6 +30,19 @@ class ApiKey:
     scope: Scope
 
 
+def password_in(url: str) -> str:
+    """The password in a URL; empty when there is none."""
+    return urlsplit(url).password or ""
+
+
+def secrets_in(value: str) -> list[str]:
+    """What may be a secret in a variable that holds one and is malformed."""
+    found = [value, *(part for key in value.split(",") for part in key.split(":")[1:] if len(part) >= 6)]
+    with suppress(ValueError):
+        found.append(password_in(value))
+    return [secret for secret in found if secret not in SCOPES]
+
+
 def url(*schemes: str) -> Any:
     def check(value: str) -> None:
         if not value:
@@ -45,6 +60,16 @@ def url(*schemes: str) -> Any:
 
 def seconds(least: float, most: float) -> Any:
     return validate.Range(least, most, error="Must be a number of seconds from {min} to {max}.")
+
+
+def rate_limit(value: str) -> None:
+    """`600/minute`, `10/second;1000/hour`; empty: none."""
+    try:
+        parsed = limits.parse_many(value) if value else []
+    except ValueError:
+        raise ValidationError("Not a rate as 600/minute (several: separated by ;), or nothing at all.") from None
+    if any(not (limit.amount and limit.get_expiry()) for limit in parsed):
+        raise ValidationError("A rate must be above zero.")
 
 
 def readable_file(value: str) -> None:

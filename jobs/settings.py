@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
@@ -17,9 +18,11 @@ from marshmallow import validate
 from jobs import setting_values as parse
 from jobs.errors import SettingsError
 from jobs.priority import QUEUES, QueueName
+from jobs.secrets import clean, learn
 from jobs.setting_values import ApiKey
 from jobs.webhooks.guard import Networks
 
+_SECRET_VARIABLES = ("API_KEYS", "LLM_API_KEY", "CALLBACK_SECRET", "ALERT_WEBHOOK_URL", "DATABASE_URL", "REDIS_URL")
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _SOCKET_PATH_ROOM = 80
@@ -60,6 +63,10 @@ class Settings:
     worker_process_memory_mb: int
     fallback_models: dict[str, tuple[str, ...]]
     rate_limit_patience: float
+    rate_limit_default: str
+    rate_limit_generate: str
+    trusted_proxies: int
+    max_pending: int
     queue_shares: dict[QueueName, float]
     shutdown_grace_seconds: float
     task_default_timeout: int
@@ -95,9 +102,8 @@ class Settings:
             # Its token is in the path or the query.
             target = urlsplit(self.alert_webhook_url)._replace(scheme="", netloc="").geturl()
             found += [self.alert_webhook_url, target if len(target) > _SHORT_TARGET else ""]
-        for url in (self.database_url, self.redis_url, self.llm_base_url or "", self.alert_webhook_url or ""):
-            found.append(urlsplit(url).password or "")
-        return [secret for secret in found if secret]
+        urls = (self.database_url, self.redis_url, self.llm_base_url or "", self.alert_webhook_url or "")
+        return [secret for secret in (*found, *map(parse.password_in, urls)) if secret]
 
 
 def run_dir(data_dir: Path) -> Path:
@@ -163,19 +169,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_exposure(settings: Settings) -> None:
-    """Refuse to be open to others: without keys only loopback in development is allowed.
-
-    Raises:
-        SettingsError: naming HOST or APP_ENV, and API_KEYS.
-    """
-    if settings.api_keys:
-        return
-    hint = "set API_KEYS (name:secret:scope)"
+def exposed_by(settings: Settings) -> dict[str, str]:
+    """By which settings the service may not be open; variable name -> why, empty on loopback in development."""
+    hint = "set API_KEYS (name:secret:scope), or make a key: python -m jobs.keys make NAME --scope admin"
     if settings.app_env == "production":
-        raise SettingsError({"API_KEYS": f"required when APP_ENV is production; {hint}"})
+        return {"API_KEYS": f"there must be a key when APP_ENV is production; {hint}"}
     if not is_loopback(settings.host):
-        raise SettingsError({"HOST": f"{settings.host} is reachable from outside, and no key is set; {hint}"})
+        return {"HOST": f"{settings.host} is reachable from outside, and there is no key; {hint}"}
+    return {}
 
 
 def load() -> Settings:
@@ -234,6 +235,10 @@ def load() -> Settings:
         "worker_process_memory_mb": env.int("WORKER_PROCESS_MEMORY_MB", 1024, validate=validate.Range(64)),
         "fallback_models": env.fallbacks("FALLBACK_MODELS", ""),
         "rate_limit_patience": env.float("RATE_LIMIT_PATIENCE", 3600.0, validate=parse.seconds(0, 86_400 * 7)),
+        "rate_limit_default": env.str("RATE_LIMIT_DEFAULT", "600/minute", validate=parse.rate_limit),
+        "rate_limit_generate": env.str("RATE_LIMIT_GENERATE", "5/minute", validate=parse.rate_limit),
+        "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=validate.Range(0, 10)),
+        "max_pending": env.int("MAX_PENDING", 1_000_000, validate=validate.Range(min=0)),
         "queue_shares": env.shares("QUEUE_SHARES", "high=1.0,default=0.9,low=0.7"),
         "shutdown_grace_seconds": env.float("SHUTDOWN_GRACE_SECONDS", 25.0, validate=parse.seconds(1, 3600)),
         "task_default_timeout": env.int("TASK_DEFAULT_TIMEOUT", 300, validate=validate.Range(1, 86_400)),
@@ -261,17 +266,25 @@ def load() -> Settings:
     except EnvValidationError as error:
         problems = cast(dict[str, list[object]], error.error_messages)
         raise SettingsError({name: " ".join(map(str, said)) for name, said in problems.items()}) from None
-    return Settings(**values)
+    loaded = Settings(**values)
+    learn(loaded.secrets())
+    return loaded
 
 
 def fail(error: SettingsError) -> NoReturn:
     """Say every wrong setting on standard error and exit with code 2."""
-    sys.stderr.write(f"pressroom: wrong settings\n{error}\n")
+    for name in _SECRET_VARIABLES:
+        learn(parse.secrets_in(os.environ.get(name, "")))
+    sys.stderr.write(f"pressroom: wrong settings\n{clean(str(error))}\n")
     raise SystemExit(2)
 
 
 def load_or_exit() -> Settings:
-    """`load` for the start of a process: a clear message and exit code 2 instead of an error."""
+    """`load` for the start of a process: a clear message and exit code 2 instead of an error.
+
+    What is caught nowhere is from now on told without secrets.
+    """
+    sys.excepthook = lambda *error: sys.stderr.write(clean("".join(traceback.format_exception(*error)))) and None
     try:
         return load()
     except SettingsError as error:

@@ -14,9 +14,19 @@ TASK_KEYS: Final = (
 """In the order of the contract."""
 
 
+def shown_url(url: str | None) -> str | None:
+    """A callback's address without its query, where receivers like to have a token: whoever may look can see it."""
+    head, mark, _ = (url or "").partition("?")
+    return f"{head}?..." if mark else url
+
+
 def shown_task(row: Mapping[str, Any]) -> dict[str, Any]:
     """A task's row as it is shown."""
-    facts = {**row, "cancel_requested": row["status"] == Status.PROCESSING and bool(row["cancel_requested_at"])}
+    facts = {
+        **row,
+        "cancel_requested": row["status"] == Status.PROCESSING and bool(row["cancel_requested_at"]),
+        "callback_url": shown_url(row["callback_url"]),
+    }
     return {name: facts[name] for name in TASK_KEYS}
 
 
@@ -39,7 +49,7 @@ def shown_batch(
         "counts": {state["status"]: state["count"] for state in states},
         "progress": 100 * done // batch["total"] if batch["total"] else 100,
         "errors": errors,
-        "callback_url": batch["callback_url"],
+        "callback_url": shown_url(batch["callback_url"]),
         "created_at": batch["created_at"],
         "completed_at": max((state["last_end"] for state in ended), default=batch["completed_at"])
         if finished

@@ -16,6 +16,7 @@ from jobs.followups import Followups
 from jobs.handlers.registry import TaskType
 from jobs.lifecycle import Status
 from jobs.queues import Doorbell, Due, RedisError
+from jobs.room import Room
 from jobs.settings import Settings
 from jobs.store.database import Database, Json, Row, Session
 
@@ -58,6 +59,7 @@ class Submitter:
         self._database = database
         self._doorbell = doorbell
         self.followups = Followups(database, doorbell)
+        self.room = Room(settings.max_pending)
 
     def task(
         self,
@@ -78,12 +80,14 @@ class Submitter:
         Raises:
             IdempotencyMismatch: the key was used with another request.
             UnknownParents: it depends on tasks that do not exist.
+            TooManyPending: there is no room now.
             Unavailable: nothing was stored.
         """
         with self._database.transaction() as session:
             if earlier := _earlier(session, idempotency):
                 row = session.one("get_task", {"id": earlier["task_id"]})
                 return Submitted(row or {}, replayed=True)
+            self.room.take(session, 1)
             row, existing = self._one(session, wanted, caller, request_id)
             _remember(session, idempotency, task_id=row["id"], batch_id=None)
         if not existing:
@@ -118,6 +122,7 @@ class Submitter:
             if earlier := _earlier(session, idempotency):
                 row = session.one("get_batch", {"id": earlier["batch_id"]})
                 return Submitted(row or {}, replayed=True)
+            self.room.take(session, len(wanted))
             batch = session.one("insert_batch", {"total": len(wanted), "callback_url": callback_url})
             assert batch  # noqa: S101 - an INSERT ... RETURNING returns its row
             tasks = self.insert(session, wanted, batch_id=batch["id"], caller=caller, request_id=request_id)

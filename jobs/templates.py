@@ -60,13 +60,14 @@ def check(value: Any) -> None:
     """
     size = 0
     for text in texts(value):
-        if _is_template(text):
+        if is_template(text):
             size += _compiled(text)[1]
         if size > _MOST_NODES:
             raise TemplateProblem("There is more to fill in than a template may have.")
 
 
-def _is_template(text: str) -> bool:
+def is_template(text: str) -> bool:
+    """Whether there may be something to fill in."""
     return "{{" in text or "{%" in text or "{#" in text
 
 
@@ -123,7 +124,7 @@ def fill(value: Any, parents: Sequence[Mapping[str, Any]], where: str) -> Any:
         AttemptError: template_error: the parents have not what the template reads.
     """
     if isinstance(value, str):
-        return _fill(value, parents, where) if _is_template(value) else value
+        return _fill(value, parents, where) if is_template(value) else value
     if isinstance(value, dict):
         return {key: fill(item, parents, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list):

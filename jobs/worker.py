@@ -122,7 +122,7 @@ class TaskWorker(BaseWorker):
         self._quarantine = Quarantine(self._database)
         prompts = Prompts(self._settings.prompts_dir)
         attendant = Attendant(self._database, self._doorbell, self._pools, self.name)
-        keeper = Keeper(self._database)
+        keeper = self._keeper = Keeper(self._database)
         tools = Tools(self._settings, self._database, self._providers, prompts, keeper, loop, attendant.refused)
         lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._quarantine, attendant)
         self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
@@ -131,8 +131,9 @@ class TaskWorker(BaseWorker):
         )
         self._flight.on_landing = self._intake.slot_freed
         self._commands = Commands(
-            self._doorbell.client, self._database, self.pubsub_channel_name, self._flight.cancel, self._stop_soon
-        )
+            self._doorbell.client, self._database, self.pubsub_channel_name, self._flight.cancel_here_or_coming,
+            self._stop_soon,
+        )  # fmt: skip
         async with self._database.opened():
             try:
                 await self._until_ready()
@@ -210,6 +211,7 @@ class TaskWorker(BaseWorker):
                 if attempts := self._flight.attempts():
                     await asyncio.wait(attempts, timeout=_HAND_BACK_SECONDS / 3)
                 await self._recorder.drain()
+                await self._keeper.drain()
                 await self._database.all("sign_off", {"id": self._worker_id})
                 await self._ledger.flush()
                 await self._live.flush()

@@ -35,6 +35,7 @@ _COMPARE_SECONDS = 10.0  # between comparisons of PostgreSQL's schedules with th
 _FIRING_THREADS = 4
 _READY_LIMIT = 1000
 _MOST_TOGETHER = 25
+_AFTERMATH_SECONDS, _SOON_SECONDS = 10.0, 1.0  # for so long after an outage, there is much to put right, and soon
 _BUSY_SECONDS = 0.05  # between looks while there is more to fire
 
 
@@ -56,7 +57,7 @@ class Process:
         self._threads = ThreadPoolExecutor(_FIRING_THREADS, thread_name_prefix="firing")
         self._firing: dict[int, Future[None]] = {}
         self._id: int | None = None
-        self._next_beat = self._next_pass = self._next_compare = 0.0
+        self._next_beat = self._next_pass = self._next_compare = self._troubled_until = 0.0
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="workers")
         self._ended = threading.Event()
 
@@ -77,6 +78,8 @@ class Process:
                         self._clock.pause()
                 except (Unavailable, RedisError, OSError) as error:
                     log.warning("scheduler cannot work, trying again", reason=str(error))
+                    self._next_pass = self._next_compare = 0.0
+                    self._troubled_until = time.monotonic() + _AFTERMATH_SECONDS
                     self._clock.wait(_PAUSE_SECONDS)
         finally:
             # A firing is one transaction: what does not end in time is done by the next process.
@@ -107,7 +110,8 @@ class Process:
             self._next_compare = now + _COMPARE_SECONDS
             self._schedules.compare_with_clock()
         if now >= self._next_pass:
-            self._next_pass = now + self._settings.reconcile_seconds
+            pause = self._settings.reconcile_seconds
+            self._next_pass = now + (pause if now > self._troubled_until else min(pause, _SOON_SECONDS))
             self._reconciler.run_once()
 
     def _fire_due(self, late: float) -> None:

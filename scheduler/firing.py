@@ -12,8 +12,9 @@ from typing import Any
 import structlog
 from marshmallow import Schema, ValidationError
 
-from jobs.errors import Unavailable
+from jobs.errors import TooManyPending, Unavailable
 from jobs.handlers.registry import TaskType
+from jobs.secrets import clean
 from jobs.store.database import Database, Json, Row, Session
 from jobs.submit import Submitter
 from scheduler.executors import EXECUTORS
@@ -92,6 +93,12 @@ class Firer:
                 )  # fmt: skip
         self._submitter.announce(submitted)
 
+    def check_room(self, session: Session, name: str) -> None:
+        """Raises `TooManyPending` when an executor is not to fire now: what is refused is seen, what waits piles up."""
+        executor = EXECUTORS.get(name)
+        if executor and not executor.is_upkeep:
+            self._submitter.room.take(session, 1)
+
     def _schema_of(self, executor: Executor) -> Schema:
         """Made once: making a schema costs more than a small firing."""
         if executor.name not in self._schemas:
@@ -108,8 +115,11 @@ class Firer:
         except ValidationError as error:
             return _failed("invalid_params", f"The parameters do not fit: {error.messages}")
         try:
+            self.check_room(firing.session, executor.name)
             with firing.session.savepoint():
                 result = executor.run(firing)
+        except TooManyPending as error:
+            return _failed("too_many_pending", str(error))
         except Unavailable:
             raise
         except Exception as error:
@@ -181,4 +191,4 @@ def _finish(session: Session, execution: Row, outcome: Mapping[str, Any]) -> Non
 
 
 def _failed(code: str, message: str) -> dict[str, Any]:
-    return {"status": "FAILED", "result": None, "error": {"code": code, "message": message}}
+    return {"status": "FAILED", "result": None, "error": {"code": code, "message": clean(message)}}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import secrets
 from tests.support.instance import fresh_directory
 from tests.support.model_server import ModelServer
 from tests.support.servers import Servers, serving
@@ -17,7 +18,8 @@ _GIVEN = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the machine reaches a test, nor does a .env file."""
+    """No setting of the machine reaches a test, nor does a .env file, nor what another test kept secret."""
+    vars(secrets._redactor).update(vars(secrets.Redactor()))
     for name in _OURS:
         monkeypatch.delenv(name, raising=False)
 

@@ -14,11 +14,14 @@ import structlog
 from jobs.answers import Keeper, Kept
 from jobs.errors import AttemptError, Cancelled, TaskError
 from jobs.fields import storable
+from jobs.pools import Calls
 from jobs.prompts import Prompts
 from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, Provider
 from jobs.providers.catalog import Catalog
+from jobs.secrets import clean
 from jobs.settings import Settings
 from jobs.store.database import AsyncDatabase, Database, Row
+from jobs.usage import added, tokens_of
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", ChatAnswer, EmbeddingAnswer)
@@ -98,7 +101,7 @@ class Context:
 
     Attributes:
         usage: tokens used so far, as the providers count them.
-        calls: model calls made so far.
+        spent: by model, the calls made so far in this attempt.
         profile_page: where the time went, once the handler has ended, when the task asked for that.
     """
 
@@ -107,7 +110,7 @@ class Context:
     line: Line
     tools: Tools | None = None
     usage: dict[str, Any] | None = None
-    calls: int = 0
+    spent: dict[str, Calls] = field(default_factory=dict)
     profile_page: str | None = None
     began: float = field(default_factory=time.monotonic)
     _has_shown: bool = False
@@ -177,7 +180,7 @@ class Context:
         """
         self.check()
         if message is not None:
-            message = storable(message)[:_MESSAGE_CHARS]
+            message = clean(storable(message))[:_MESSAGE_CHARS]
         self.line.progress(self.task_id, self.facts.fence, max(0, min(100, int(percent))), message)
 
     def stream(self, text: str) -> None:
@@ -243,17 +246,19 @@ class Context:
             AttemptError: as the last of them says.
         """
         if not keep:
-            return await self._ask_any(request)
+            answer, provider, _ = await self._ask_any(request)
+            return answer, provider
         found = await self.kept.answer(request, lambda: self._ask_any(request))
         if found.is_new:
             return found.answer, found.provider
         self.log.info("answered before", model=found.answer.model)
         if not found.is_counted:
-            self.count(found.answer.usage)
+            self.count(found.answer.usage, found.model)
         self.stream(found.answer.text)
         return found.answer, found.provider
 
-    async def _ask_any(self, request: ChatRequest) -> tuple[ChatAnswer, str]:
+    async def _ask_any(self, request: ChatRequest) -> tuple[ChatAnswer, str, str]:
+        """An answer, with the provider and the model that were asked."""
         models = [request.model, *self.settings.fallback_models.get(self.facts.task_type, ())]
         for model in models[:-1]:
             try:
@@ -264,9 +269,10 @@ class Context:
                 self.log.info("asking another model", model=model, error=failure.error.code)
         return await self._ask(request.with_model(models[-1]))
 
-    async def _ask(self, request: ChatRequest) -> tuple[ChatAnswer, str]:
+    async def _ask(self, request: ChatRequest) -> tuple[ChatAnswer, str, str]:
         on_text = self.stream if self.facts.stream else None
-        return await self._call(request.model, lambda provider: provider.chat(request, on_text))
+        answer, provider = await self._call(request.model, lambda provider: provider.chat(request, on_text))
+        return answer, provider, request.model
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
         """The vectors of texts; counted. No other model is asked: its vectors could not be compared.
@@ -281,24 +287,24 @@ class Context:
         """The answer of the provider of `model`, and its name."""
         tools = self.on_loop
         provider = tools.providers.provider_for(model)
-        self.calls += 1
+        spent = self.spent.setdefault(model, Calls())
+        spent.calls += 1
         try:
             answer = await call(provider)
         except AttemptError as failure:
             if failure.error.means_busy:
                 tools.refused(self.task_id, self.facts.fence, model, failure.error)
             raise
-        self.count(answer.usage)
+        spent.answers += 1
+        spent.tokens += tokens_of(answer.usage)
+        self.count(answer.usage, model)
         return answer, provider.name
 
-    def count(self, usage: dict[str, Any] | None) -> None:
-        """Add the tokens of one model call."""
-        if self.usage is None or usage is None:
-            self.usage = usage or self.usage
-            return
-        for name, amount in usage.items():
-            if isinstance(amount, int):
-                self.usage = {**self.usage, name: self.usage.get(name, 0) + amount}
+    def count(self, tokens: dict[str, Any] | None, model: str | None = None) -> None:
+        """Add the tokens of one call of a model (None: the task's own)."""
+        if tokens:
+            own = self.model or ""
+            self.usage = added(self.usage, tokens, own if model is None else model, own)
 
     async def account(self, account_id: int) -> Row:
         """The account's row.

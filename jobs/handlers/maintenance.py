@@ -17,6 +17,8 @@ _FORGET = {
     "batches": "forget_batches",
     "callbacks": "forget_callbacks",
     "alerts": "forget_alerts",
+    "audit": "forget_audit",
+    "sessions": "forget_sessions",
 }
 _AT_ONCE = 500  # rows removed in one transaction: locks stay short
 
@@ -62,7 +64,9 @@ def cleanup(context: Context) -> dict[str, Any]:
         removed["tasks"] += _forget_tasks(context, own_days, [name])
     for kind, statement in _FORGET.items():
         removed[kind] = 0
-        while rows := context.database.all(statement, {"days": days, "limit": _AT_ONCE}):
+        # What administrators did stays as long as the settings say, whatever whoever submits a clean-up wants.
+        kept = settings.task_retention_days if kind == "audit" else days
+        while rows := context.database.all(statement, {"days": kept, "limit": _AT_ONCE}):
             removed[kind] += len(rows)
             context.check()
     context.database.all("forget_statistics", {"days": KEEP_DAYS})

@@ -3,15 +3,34 @@
 import asyncio
 import contextvars
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import structlog
 
+from jobs.errors import AttemptError, TaskError
 from jobs.handlers.context import Context
 from jobs.handlers.registry import TaskType
 from jobs.profiling import profiled
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_NOT_STARTED: Final = TaskError("thread_lost", "A thread for it could not be started.", retryable=True)
+
+
+async def in_thread(work: Callable[..., T], *args: Any) -> T:
+    """What a function returns that would hold up the loop.
+
+    Raises:
+        AttemptError: the system has no thread for it now.
+    """
+    try:
+        result = asyncio.get_running_loop().run_in_executor(None, work, *args)
+    except RuntimeError as error:
+        raise AttemptError(_NOT_STARTED) from error
+    return await result
 
 
 class Threads:
@@ -31,7 +50,11 @@ class Threads:
         return len(self._left_behind)
 
     async def run(self, kind: TaskType, context: Context) -> Any:
-        """The handler's result, or what it raised. When this is cancelled, the thread is asked to end, and left."""
+        """The handler's result, or what it raised. When this is cancelled, the thread is asked to end, and left.
+
+        Raises:
+            AttemptError: also when the system has no thread for it now.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
 
@@ -60,7 +83,10 @@ class Threads:
         thread = threading.Thread(
             target=contextvars.copy_context().run, args=(work,), name=f"task-{context.task_id}", daemon=True
         )
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise AttemptError(_NOT_STARTED) from error
         try:
             return await done
         finally:

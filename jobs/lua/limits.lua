@@ -5,10 +5,12 @@
 -- Fields of pressroom:limit:POOL: flight: calls in flight, of all workers; window: how many may be; step: when it
 -- may open; ceiling: where calls were refused; pause: seconds until that is tried again; until: nothing before;
 -- refused: refusals in a row; requests, tokens: what is left for the minute, as of requests_at, tokens_at;
--- mean: tokens of a call; swept: when dead workers' calls were last left out.
-local FIRST_WINDOW, STEP, PROBE, LONGEST_PAUSE, SWEEP = 8, 0.03, 1, 600, 5
+-- mean: tokens of a task; swept: when dead workers' calls were last left out.
+local FIRST_WINDOW, STEP, PROBE, LONGEST_PAUSE, SWEEP = 8, 0.1, 1, 600, 5
 -- Before trying for more: a narrow window may only show that there was little to do when a call was refused.
 local SHORT_PAUSE, FIRST_PAUSE, NARROW = 5, 20, 4
+-- When that is refused, everybody waits again: it should cost no more than a thirtieth of the time, at first.
+local COST, MOST_FIRST_PAUSE = 30, 60
 
 local function limit_key(pool) return 'pressroom:limit:' .. pool end
 
@@ -113,9 +115,10 @@ local function spend(fields, rules, calls, now)
   if rules.tokens_per_minute then fields.tokens = fields.tokens - calls * (fields.mean or 1) end
 end
 
--- Calls that ended well, with their tokens; further calls of the same tasks are counted now.
+-- Tasks of the pool that ended, and calls of its model, of these tasks or (as a fallback) of others: what was not
+-- counted when the tasks began is counted now.
 local function settle(fields, rules, ended, now)
-  fields.refused = nil
+  if ended.answers > 0 then fields.refused = nil end
   if rules.requests_per_minute then
     refill(fields, 'requests', rules.requests_per_minute, now)
     fields.requests = fields.requests - math.max(0, ended.calls - ended.tasks)
@@ -123,6 +126,9 @@ local function settle(fields, rules, ended, now)
   if rules.tokens_per_minute then
     refill(fields, 'tokens', rules.tokens_per_minute, now)
     fields.tokens = fields.tokens - (ended.tokens - ended.tasks * (fields.mean or 1))
-    fields.mean = 0.8 * (fields.mean or ended.tokens / ended.tasks) + 0.2 * ended.tokens / ended.tasks
+    local answered = math.min(ended.tasks, ended.answers)
+    if answered > 0 then
+      fields.mean = 0.8 * (fields.mean or ended.tokens / answered) + 0.2 * ended.tokens / answered
+    end
   end
 end

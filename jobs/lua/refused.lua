@@ -12,8 +12,10 @@ if fields.flight > 0 then
   fields.window = math.min(fields.window or FIRST_WINDOW, fields.flight)
   if is_new and fields.pause then
     fields.pause = math.min(LONGEST_PAUSE, 2 * fields.pause)
+  elseif fields.window < NARROW then
+    fields.pause = math.min(fields.pause or SHORT_PAUSE, SHORT_PAUSE)
   else
-    fields.pause = fields.pause or (fields.window < NARROW and SHORT_PAUSE or FIRST_PAUSE)
+    fields.pause = fields.pause or math.max(FIRST_PAUSE, math.min(MOST_FIRST_PAUSE, COST * wait))
   end
   fields.ceiling = fields.window + 1
   fields.step = fields['until'] + fields.pause

@@ -1,5 +1,5 @@
 -- ARGV[1]: JSON {worker, lanes: {LANE: [[QUEUE, room]...]}, first: {QUEUE: count}, flight: {POOL: calls},
--- ended: {POOL: {tasks, calls, tokens}}, rules: {POOL: limits}}. Lanes name queues most urgent first; a queue's
+-- ended: {POOL: {tasks, calls, answers, tokens}}, rules: {POOL: limits}}. Lanes name queues most urgent first; a queue's
 -- room is what it and all less urgent ones may start together; of the queues in `first` so many tasks go before all
 -- others. Returns [seconds until there may be more, or '', pools that this worker has calls in flight of, ids in the
 -- order to start them]; false while RQ is suspended.

@@ -91,13 +91,25 @@ def vectors(content: bytes, request: EmbeddingRequest) -> EmbeddingAnswer:
     if request.dimensions not in (None, *lengths):
         message = f"The model gives vectors of {lengths.pop()} dimensions, not of {request.dimensions}."
         raise AttemptError(TaskError("invalid_response", message))
-    return EmbeddingAnswer(found, request.model, usage if isinstance(usage, dict) else None)
+    return EmbeddingAnswer(found, request.model, _numbers(usage))
 
 
 def _checked(text: str, model: Any, finish_reason: Any, usage: Any) -> ChatAnswer:
     return ChatAnswer(
         text=storable(text),
-        model=model if isinstance(model, str) else "",
-        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
-        usage=usage if isinstance(usage, dict) else None,
+        model=storable(model) if isinstance(model, str) else "",
+        finish_reason=storable(finish_reason) if isinstance(finish_reason, str) else None,
+        usage=_numbers(usage),
     )
+
+
+def _numbers(counted: Any, *, with_details: bool = True) -> dict[str, Any] | None:
+    """What a provider counted; what else it says there is of no use, and might be what cannot be stored."""
+    if not isinstance(counted, dict):
+        return None
+    numbers: dict[str, Any] = {name: value for name, value in counted.items() if isinstance(value, int | float)}
+    if with_details:
+        numbers |= {
+            name: _numbers(value, with_details=False) for name, value in counted.items() if isinstance(value, dict)
+        }
+    return {storable(name): value for name, value in numbers.items()}

@@ -13,6 +13,7 @@ from jobs.prices import Price, Prices
 from jobs.providers.base import Provider
 from jobs.providers.offline import OfflineProvider
 from jobs.providers.openai import OpenAIProvider
+from jobs.setting_values import password_in
 from jobs.settings import Settings, provider_secret
 
 _LIMITS = ("max_in_flight", "requests_per_minute", "tokens_per_minute")
@@ -95,8 +96,10 @@ def build(settings: Settings) -> Catalog:
 
 
 def keys(settings: Settings) -> list[str]:
-    """The keys in PROVIDERS_FILE, for redaction; raises like `build`."""
-    return [key for endpoint in _file(settings).endpoints.values() if (key := _key_of(endpoint))]
+    """The secrets in PROVIDERS_FILE: keys, and passwords in addresses; raises like `build`."""
+    endpoints = _file(settings).endpoints.values()
+    found = [secret for endpoint in endpoints for secret in (_key_of(endpoint), password_in(endpoint["base_url"]))]
+    return [secret for secret in found if secret]
 
 
 def rules(settings: Settings) -> dict[str, dict[str, int]]:

@@ -18,6 +18,7 @@ from jobs.errors import AttemptError, TaskError
 from jobs.http import parse_retry_after, proxy_for
 from jobs.providers import answers
 from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, OnText
+from jobs.secrets import clean, learn
 
 # Seconds. A model may think for as long as its task may take: the read limit is the longest time limit of a task.
 TIMEOUTS: Final = httpx.Timeout(connect=10, read=86_400, write=30, pool=30)
@@ -39,8 +40,10 @@ class OpenAIProvider:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
-        self._api_key = api_key
         base = httpx.URL(base_url.rstrip("/"))
+        if api_key:
+            # aiohttp refuses to send both.
+            base = base.copy_with(userinfo=b"")
         self._chat = httpx.URL(f"{base}/chat/completions")
         self._embeddings = httpx.URL(f"{base}/embeddings")
         self._headers = httpx.Headers({
@@ -50,6 +53,7 @@ class OpenAIProvider:
             "User-Agent": "pressroom",
         })  # fmt: skip
         if api_key:
+            learn([api_key])
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._extensions = {"timeout": TIMEOUTS.as_dict()}
         # httpx's own pool rescans all connections on each request, aiohttp's does not; and a request to a
@@ -97,11 +101,8 @@ class OpenAIProvider:
 
     def _refusal(self, response: httpx.Response, content: bytes) -> TaskError:
         status = response.status_code
-        said = _said(content)
-        if self._api_key:
-            # Before it is cut, or a part of the key could stay.
-            said = said.replace(self._api_key, "[redacted]")
-        message = f"{self.name} answered {status}{said[:_MESSAGE_CHARS]}"
+        # Clean before it is cut, or a part of a key could stay.
+        message = f"{self.name} answered {status}{clean(_said(content))[:_MESSAGE_CHARS]}"
         return TaskError(
             code="rate_limited" if status == httpx.codes.TOO_MANY_REQUESTS else "provider_error",
             message=message,
@@ -124,7 +125,7 @@ def _transport_error(error: Exception, name: str) -> TaskError:
     timed_out = isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
     if timed_out and not isinstance(error.__cause__, aiohttp.ClientConnectorError):
         return TaskError("timeout", f"{name} did not answer in time.", retryable=True)
-    said = f" ({error})"[:_MESSAGE_CHARS] if str(error) else ""
+    said = f" ({clean(str(error))})"[:_MESSAGE_CHARS] if str(error) else ""
     return TaskError("provider_unreachable", f"{name} could not be reached or hung up{said}.", retryable=True)
 
 

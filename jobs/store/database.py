@@ -29,6 +29,7 @@ Refused = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimi
 # What libpq itself should notice: a server that went away without a word.
 _CONNECTION: dict[str, Any] = {
     "row_factory": dict_row,
+    "autocommit": True,  # a statement of its own is one round trip then, not three
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
@@ -108,17 +109,22 @@ class Session:
         with self._connection.transaction():
             yield
 
-    def all(self, name: str, params: Params | None = None) -> list[Row]:
-        """The rows of the named statement."""
-        return self.run(QUERIES[name], params)
+    def all(self, name: str, params: Params | None = None, *, keep_plan: bool = True) -> list[Row]:
+        """The rows of the named statement.
+
+        Args:
+            keep_plan: False where a plan made for any parameters would be a bad one.
+        """
+        return self.run(QUERIES[name], params, keep_plan=keep_plan)
 
     def one(self, name: str, params: Params | None = None) -> Row | None:
         """The first row of the named statement, if any."""
         return next(iter(self.all(name, params)), None)
 
-    def run(self, statement: LiteralString, params: Params | None = None) -> list[Row]:
+    def run(self, statement: LiteralString, params: Params | None = None, *, keep_plan: bool = True) -> list[Row]:
         """Rows of a statement composed elsewhere in the store."""
-        cursor = self._connection.execute(statement, params)
+        # psycopg prepares what is executed often, and PostgreSQL then keeps a plan for any parameters.
+        cursor = self._connection.execute(statement, params, prepare=None if keep_plan else False)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -147,23 +153,27 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A transaction: committed at the end of the block, rolled back when it raises."""
+        with self._connection() as connection, connection.transaction():
+            yield Session(connection)
+
+    def all(self, name: str, params: Params | None = None) -> list[Row]:
+        """Rows of the named statement in a transaction of its own."""
+        with self._connection() as connection:
+            return Session(connection).all(name, params)
+
+    def one(self, name: str, params: Params | None = None) -> Row | None:
+        """First row of the named statement in a transaction of its own."""
+        return next(iter(self.all(name, params)), None)
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Row]]:
         try:
             with self._pool.connection() as connection:
-                yield Session(connection)
+                yield connection
         except Refused:
             raise
         except _UNAVAILABLE as error:
             raise Unavailable(_reason(error)) from error
-
-    def all(self, name: str, params: Params | None = None) -> list[Row]:
-        """Rows of the named statement in a transaction of its own."""
-        with self.transaction() as session:
-            return session.all(name, params)
-
-    def one(self, name: str, params: Params | None = None) -> Row | None:
-        """First row of the named statement in a transaction of its own."""
-        with self.transaction() as session:
-            return session.one(name, params)
 
 
 class AsyncSession:
@@ -199,15 +209,20 @@ class AsyncDatabase:
 
     async def all(self, name: str, params: Params | None = None) -> list[Row]:
         """Rows of the named statement, committed."""
-        async with self.transaction() as session:
-            return await session.all(name, params)
+        async with self._connection() as connection:
+            return await AsyncSession(connection).all(name, params)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A transaction: committed at the end of the block, rolled back when it raises."""
+        async with self._connection() as connection, connection.transaction():
+            yield AsyncSession(connection)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Row]]:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS), self._pool.connection() as connection:
-                yield AsyncSession(connection)
+                yield connection
         except TimeoutError as error:
             raise Unavailable(f"no answer within {_PATIENCE_SECONDS:g} s") from error
         except Refused:

@@ -141,6 +141,17 @@ CALLBACKS: Final = Listing(
     },
     {"id": "id"},
 )
+AUDIT: Final = Listing(
+    "audit",
+    {
+        "who": "who = %(who)s",
+        "action": "action = %(action)s",
+        "outcome": "outcome = %(outcome)s",
+        "created_after": "created_at >= %(created_after)s",
+        "created_before": "created_at < %(created_before)s",
+    },
+    _BY_ID_AND_TIME,
+)
 ALERTS: Final = Listing("alerts", {"status": "status = %(status)s", "rule": "rule = %(rule)s"}, {"id": "id"})
 
 

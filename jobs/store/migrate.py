@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from jobs import settings
+from jobs.secrets import clean
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x70726573  # "pres": any constant that nobody else in this database uses
@@ -56,7 +57,7 @@ def main() -> int:
     try:
         done = migrate(configured.database_url)
     except psycopg.OperationalError as error:
-        sys.stderr.write(f"pressroom: cannot reach the database: {str(error).partition(chr(10))[0]}\n")
+        sys.stderr.write(clean(f"pressroom: cannot reach the database: {str(error).partition(chr(10))[0]}\n"))
         return 1
     sys.stdout.write(f"migrated: {', '.join(done) or 'nothing to do'}\n")
     return 0

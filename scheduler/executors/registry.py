@@ -42,19 +42,23 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """A registered executor; `run` returns the execution's result, with a `success` of True or False."""
+    """A registered executor; `run` returns the execution's result, with a `success` of True or False.
+
+    `is_upkeep`: it fires also when so many tasks wait that others are refused.
+    """
 
     name: str
     description: str
     params_schema: Callable[[Mapping[str, TaskType]], Schema]
     run: Callable[[Firing], dict[str, Any]]
+    is_upkeep: bool = False
 
 
 EXECUTORS: dict[str, Executor] = {}
 
 
 def executor(
-    name: str, params_schema: Callable[[Mapping[str, TaskType]], Schema]
+    name: str, params_schema: Callable[[Mapping[str, TaskType]], Schema], *, is_upkeep: bool = False
 ) -> Callable[[Callable[[Firing], dict[str, Any]]], Callable[[Firing], dict[str, Any]]]:
     """Register the decorated function as executor `name`.
 
@@ -68,7 +72,7 @@ def executor(
     def register(run: Callable[[Firing], dict[str, Any]]) -> Callable[[Firing], dict[str, Any]]:
         if name in EXECUTORS:
             raise ValueError(f"executor {name!r} is registered twice")
-        EXECUTORS[name] = Executor(name, (run.__doc__ or "").strip(), params_schema, run)
+        EXECUTORS[name] = Executor(name, (run.__doc__ or "").strip(), params_schema, run, is_upkeep)
         return run
 
     return register

@@ -78,7 +78,7 @@ def _of_type(name: str, schema: type[Schema], description: str) -> None:
         return _one(firing, task_type=name, input=firing.params)
 
     run.__doc__ = description
-    executor(name, lambda _types: schema())(run)
+    executor(name, lambda _types: schema(), is_upkeep=True)(run)
 
 
 _of_type("database_backup", BackupInput, "Dumps the database and removes old dumps.")

@@ -1,20 +1,14 @@
 """Pages in headless Chromium: they render, say nothing on the console, and ask no other machine."""
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.support.instance import Instance, fresh_directory, running
+from tests.support.visiting import Visit, picture
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
-
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="module")
@@ -23,49 +17,11 @@ def instance() -> Iterator[Instance]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium")
-    assert found, "install Debian's chromium"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found, args=_FLAGS)
-        yield launched
-        launched.close()
-
-
-class Visit:
-    """A page, with whatever it asked for and complained about."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.hosts: set[str] = set()
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        page.on("console", self._said)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.complaints.append(f"{message.location.get('url')}: {message.text}")
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    yield Visit(page)
-    page.close()
-
-
-def _picture(page: Page, name: str) -> None:
-    if directory := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=str(Path(directory) / f"{name}.png"))
-
-
 def test_the_documentation_renders_from_this_machine_alone(instance: Instance, visit: Visit) -> None:
     visit.page.goto(f"http://127.0.0.1:{instance.port}/docs")
     visit.page.get_by_text("/api/v1/tasks/batch").first.wait_for()
     assert visit.page.get_by_text("Submit one task").first.is_visible()
-    _picture(visit.page, "docs")
+    picture(visit.page, "docs")
     assert {host for host in visit.hosts if host} == {f"127.0.0.1:{instance.port}"}
     assert visit.complaints == []
 
@@ -83,7 +39,7 @@ def test_a_task_can_be_submitted_from_the_documentation(instance: Instance, visi
 def test_the_front_page_renders(instance: Instance, visit: Visit) -> None:
     visit.page.goto(f"http://127.0.0.1:{instance.port}/")
     assert visit.page.get_by_role("heading", name="Pressroom").is_visible()
-    _picture(visit.page, "front")
+    picture(visit.page, "front")
     assert visit.complaints == []
 
 
@@ -95,7 +51,7 @@ def test_the_dashboard_shows_queues_and_workers_and_runs_no_prompt(instance: Ins
     for path, seen in {"/rq/": "high", "/rq/0/view/workers": "idle"}.items():
         visit.page.goto(f"http://127.0.0.1:{instance.port}{path}")
         visit.page.get_by_text(seen).first.wait_for()
-        _picture(visit.page, "dashboard" + path.replace("/", "_"))
+        picture(visit.page, "dashboard" + path.replace("/", "_"))
         assert visit.page.title() != "owned"
     assert {host for host in visit.hosts if host} == {f"127.0.0.1:{instance.port}"}
     assert visit.complaints == []
@@ -108,6 +64,6 @@ def test_a_profile_renders_from_this_machine_alone(instance: Instance, visit: Vi
     wait_until(lambda: instance.http.get(path).status_code == 200, "the profile is kept")
     visit.page.goto(f"http://127.0.0.1:{instance.port}{path}")
     visit.page.get_by_text(f"task {task_id}, attempt 1").first.wait_for()
-    _picture(visit.page, "profile")
+    picture(visit.page, "profile")
     assert {host for host in visit.hosts if host} == {f"127.0.0.1:{instance.port}"}
     assert visit.complaints == []

@@ -1,6 +1,5 @@
 """The web app in this process, on real PostgreSQL and Redis."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,13 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api import create_app, services
-from jobs import settings
+from api import create_app
+from jobs import access, settings
 from jobs.queues import Doorbell, connect
 from jobs.settings import Settings
 from jobs.store.database import Database
-from tests.support.waiting import wait_until
+from tests.support.access import Line
+from tests.support.closing import close
 
 
 @pytest.fixture
@@ -28,12 +28,8 @@ def configured(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: p
 def app(configured: Settings) -> Iterator[Flask]:
     made = create_app(configured)
     with made.app_context():
-        tools = services.get()
         yield made
-        tools.hub.stop()
-        wait_until(lambda: "watching" not in {thread.name for thread in threading.enumerate()}, "the hub has stopped")
-        tools.database.close()
-        tools.doorbell.connection.close()
+    close(made)
 
 
 @pytest.fixture
@@ -61,3 +57,13 @@ def redis_client(configured: Settings) -> Iterator["redis.Redis"]:
     client = redis.Redis.from_url(configured.redis_url, decode_responses=True)
     yield client
     client.close()
+
+
+@pytest.fixture
+def line(configured: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Line:
+    """The command line for keys; web apps see what it does at the next request."""
+    monkeypatch.setattr(access, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(access, "_AGAIN_SECONDS", 0.0)
+    made = Line(configured, capsys)
+    monkeypatch.setattr("jobs.keys.settings.load_or_exit", lambda: made.configured)
+    return made

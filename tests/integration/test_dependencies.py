@@ -135,6 +135,23 @@ class TestDependsOn:
         assert answer.status_code == 409
         assert f"task {parent}, which is FAILED" in answer.get_json()["message"]
 
+    def test_a_parent_and_its_child_that_are_retried_at_once_do_not_wait_for_each_other(
+        self, app: Flask, family: Family, configured: Settings
+    ) -> None:
+        parent = family.submit()
+        child = family.submit(parent)
+        family.end(parent, status="FAILED")
+        family.client.post(f"/api/v1/tasks/{parent}/retry")
+        with ThreadPoolExecutor(1) as threads, psycopg.connect(configured.database_url) as other:
+            other.execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", [parent])
+            retrying = threads.submit(lambda: app.test_client().post(f"/api/v1/tasks/{child}/retry").status_code)
+            waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            wait_until(lambda: family.rows(waiting), "the retry waits for the parent")
+            other.execute("SELECT FROM tasks WHERE id = %s FOR UPDATE NOWAIT", [child])
+            other.commit()
+            assert retrying.result(20) == 200
+        assert family.states(parent, child) == ["PENDING", "BLOCKED"]
+
     def test_a_child_that_comes_while_its_parents_children_are_released_is_not_forgotten(
         self, family: Family, configured: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -343,6 +360,13 @@ class TestCache:
         with database.transaction() as session:
             session.run("UPDATE tasks SET completed_at = completed_at - interval '61 seconds'")
         assert self.submit(family)["status"] == "PENDING"
+
+    def test_an_unfinished_task_with_the_key_is_given_back_rather_than_a_result(self, family: Family) -> None:
+        family.end(self.submit(family)["id"])
+        unfinished = self.submit(family, unique_key="k", prompt="another")
+        assert self.submit(family, unique_key="k")["id"] == unfinished["id"]
+        family.end(unfinished["id"])
+        assert self.submit(family, unique_key="k")["status"] == "COMPLETED"
 
     def test_failures_are_not_given_again(self, family: Family) -> None:
         family.end(self.submit(family)["id"], status="FAILED")

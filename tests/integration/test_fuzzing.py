@@ -19,7 +19,8 @@ COVERED = ["create_account", "list_accounts", "get_content", "delete_account", "
 
 @pytest.fixture
 def configured(configured: Settings) -> Settings:
-    return replace(configured, api_keys=(ApiKey("fuzzing", fuzzing.KEY, "admin"),))
+    key = ApiKey("fuzzing", fuzzing.KEY, "admin")
+    return replace(configured, api_keys=(key,), trusted_proxies=1, rate_limit_default="", rate_limit_generate="")
 
 
 @pytest.fixture(autouse=True)

@@ -132,8 +132,9 @@ def test_requests_are_timed_by_route_method_and_status(client: FlaskClient) -> N
 
 def test_without_its_servers_it_says_that_they_are_away(configured: Settings) -> None:
     away = replace(configured, database_url="postgresql://127.0.0.1:1/x", redis_url="redis://127.0.0.1:1/0")
-    app = create_app(away)
-    seen = scrape(app.test_client())
+    key = ApiKey("prometheus", "p" * 20, "read")
+    app = create_app(replace(away, api_keys=(key,)))
+    seen = scrape(app.test_client(), Authorization=f"Bearer {key.secret}")
     assert value(seen, "pressroom_up", part="database") == value(seen, "pressroom_up", part="redis") == 0
     assert ("pressroom_up", frozenset({("part", "database")})) in seen
     assert value(seen, "pressroom_http_requests_in_flight") == 1

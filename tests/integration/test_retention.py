@@ -104,3 +104,24 @@ def test_a_parent_stays_while_a_child_works(client: FlaskClient, database: Datab
     assert cleanup() == 1
     assert left(database) == {child}
     assert left(database, "task_parents", "child_id") == set()
+
+
+def test_the_audit_stays_as_long_as_the_settings_say_whoever_cleans_up(
+    client: FlaskClient, database: Database, cleanup: Any
+) -> None:
+    for days in (1, 29, 31):
+        client.delete("/api/v1/accounts/999")
+        with database.transaction() as session:
+            session.run(
+                f"UPDATE audit SET created_at = now() - interval '{days} day' WHERE created_at > now() - interval '1 h'"
+            )
+    cleanup(retention_days=1)
+    assert len(left(database, "audit")) == 2
+
+
+def test_sessions_that_have_ended_go(database: Database, cleanup: Any) -> None:
+    for seconds in (-1, 60):
+        facts = {"digest": bytes([seconds % 256]), "name": "ada", "prefix": "", "proof": b"", "seconds": seconds}
+        database.all("keep_session", facts)
+    cleanup()
+    assert len(left(database, "sessions", "key_name")) == 1

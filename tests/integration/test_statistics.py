@@ -233,6 +233,16 @@ class TestCosts:
         total = get(client, "costs")["total"]
         assert (total["tasks"], total["prompt_tokens"]) == (1, 0)
 
+    def test_tokens_are_those_of_the_model_that_took_them(self, client: FlaskClient, database: Database) -> None:
+        fallback = {"prompt_tokens": 7, "by_model": {"m": {"prompt_tokens": 3}, "other": {"prompt_tokens": 4}}}
+        only = {"prompt_tokens": 5, "by_model": {"other": {"prompt_tokens": 5}}}
+        for usage in (fallback, only, {"prompt_tokens": 1, "by_model": 5}):
+            hand.finish(database, submit(client), usage=usage)
+        found = get(client, "costs")
+        rows = {row["model"]: (row["tasks"], row["prompt_tokens"]) for row in found["by_model"]}
+        assert rows == {"m": (2, 4), "other": (1, 9)}
+        assert found["total"]["tasks"] == 3
+
     def test_absurd_usage_is_bounded(self, client: FlaskClient, database: Database) -> None:
         hand.finish(database, submit(client), usage={"prompt_tokens": 1e300, "completion_tokens": 1.6})
         total = get(client, "costs")["total"]

@@ -232,7 +232,7 @@ class TestLimits:
         rules = {POOL: {"tokens_per_minute": 12_000}}
         first = len(bench.take(1, rules=rules))
         assert first == 1
-        ended = {POOL: {"tasks": 1, "calls": 1, "tokens": 1500}}
+        ended = {POOL: {"tasks": 1, "calls": 1, "answers": 1, "tokens": 1500}}
         assert bench.take(rules=rules, flight={POOL: 0}, ended=ended) == []
         assert bench.taken.again > 1
 
@@ -264,6 +264,30 @@ class TestLimits:
 
     def test_pauses_that_are_not_said_grow(self, bench: Bench) -> None:
         assert [bench.refused(POOL, 1, wait=None) for _ in range(4)] == [1, 2, 4, 8]
+
+    def test_only_an_answer_ends_their_growth(self, bench: Bench) -> None:
+        failed = {"tasks": 1, "calls": 1, "answers": 0, "tokens": 0}
+        for _ in range(3):
+            bench.refused(POOL, 1, wait=None)
+        bench.take(ended={POOL: failed})
+        assert bench.refused(POOL, 1, wait=None) == 8
+        bench.take(ended={POOL: {**failed, "answers": 1}})
+        assert bench.refused(POOL, 1, wait=None) == 1
+
+    def test_tokens_of_calls_that_other_models_tasks_made_are_counted(self, bench: Bench) -> None:
+        bench.announce(100, pool=POOL)
+        rules = {POOL: {"tokens_per_minute": 12_000}}
+        as_fallback = {"tasks": 0, "calls": 1, "answers": 1, "tokens": 1500}
+        assert bench.take(rules=rules, ended={POOL: as_fallback}) == []
+        assert bench.taken.again > 1
+
+    @pytest.mark.parametrize(("wait", "others", "pause"), [(0, 7, 20), (1, 7, 30), (20, 7, 60), (2, 1, 5)])
+    def test_more_is_tried_after_a_pause_that_its_cost_sets(
+        self, wait: float, others: int, pause: float, bench: Bench
+    ) -> None:
+        for left in range(7, others - 1, -1):
+            bench.refused(POOL, left, wait=wait)
+        assert float(bench.redis.hget(f"pressroom:limit:{POOL}", "pause") or 0) == pause
 
     def test_a_refusal_of_the_only_call_narrows_nothing(self, bench: Bench) -> None:
         bench.announce(20, pool=POOL)

@@ -1,15 +1,17 @@
 """Schemathesis: requests made from the OpenAPI document, good, bad and in sequence, and each answer checked.
 
-`make fuzz EXAMPLES=100` does it to a running instance, with so many examples for each operation; the test suite does it
+`make fuzz` does it to a running instance, with so many examples for each operation; the test suite does it
 briefly, in process (tests/integration/test_fuzzing.py).
 """
 
 import argparse
+import itertools
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -23,6 +25,7 @@ from api.schedule_schemas import NOT_EVERYWHERE
 from tests.support.instance import fresh_directory, running
 
 KEY = "fuzzing-secret-key"
+_ADDRESSES = itertools.count(1)
 _AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 RULES = re.compile(
@@ -105,6 +108,15 @@ def _is_unexpected(context: Any, failure: Any, case: Any, response: Any) -> bool
     return True
 
 
+@schemathesis.hook("before_call")
+def _from_elsewhere(_context: Any, case: Any, _options: Any) -> None:
+    """With TRUSTED_PROXIES=1, each request comes from an address of its own.
+
+    Those from which keys are tried in vain are refused after a while, and schemathesis does nothing else.
+    """
+    case.headers["X-Forwarded-For"] = str(IPv4Address("10.0.0.0") + next(_ADDRESSES))
+
+
 def _leaves(errors: Any) -> Iterator[str]:
     if isinstance(errors, str):
         yield errors
@@ -149,11 +161,16 @@ def _add(report: Report, recorder: Any) -> None:
 def main() -> int:
     """Fuzz a running instance; the exit code says whether nothing failed."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("examples", type=int, help="for each operation, in each phase")
+    parser.add_argument("--examples", type=int, default=250, help="for each operation, in each phase")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    unlimited = {"RATE_LIMIT_DEFAULT": "", "RATE_LIMIT_GENERATE": ""}
-    with fresh_directory() as directory, running(directory, API_KEYS=f"fuzzing:{KEY}:admin", **unlimited) as instance:
+    options = {
+        "API_KEYS": f"fuzzing:{KEY}:admin",
+        "RATE_LIMIT_DEFAULT": "",
+        "RATE_LIMIT_GENERATE": "",
+        "TRUSTED_PROXIES": 1,
+    }
+    with fresh_directory() as directory, running(directory, **options) as instance:
         config = configuration(chosen.examples, chosen.seed)
         url = f"http://127.0.0.1:{instance.port}/openapi.json"
         schema = schemathesis.openapi.from_url(url, config=config, headers=_AUTHORIZED, wait_for_schema=10)

@@ -55,7 +55,14 @@ class Instance:
         self.data_dir = data_dir
         self.log_file = data_dir / f"run-{self.port}.log"
         self._environment = clean_environment(
-            **{"PORT": self.port, "DATA_DIR": data_dir, "PYTHONUNBUFFERED": 1, "WEB_CONCURRENCY": 1, **settings}
+            **{
+                "PORT": self.port,
+                "DATA_DIR": data_dir,
+                "PYTHONUNBUFFERED": 1,
+                "WEB_CONCURRENCY": 1,
+                "RATE_LIMIT_DEFAULT": "1000000/minute",
+                **settings,
+            }
         )
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         self.process: subprocess.Popen[bytes] | None = None

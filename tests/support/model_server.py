@@ -18,7 +18,7 @@ from jobs.providers.base import EmbeddingRequest
 from jobs.providers.offline import OfflineProvider
 from tests.support.serving import MOST_BYTES, serving
 
-Kind = Literal["answer", "error", "drop", "hang", "garbage", "cut"]
+Kind = Literal["answer", "error", "echo", "drop", "hang", "garbage", "cut"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Behaviour:
     """How to treat one call: answer (after `delay` seconds), an error status, or worse.
 
     pause: seconds before each piece of a stream. drop: the connection is closed without an answer; hang: nothing
-    ever comes; garbage: 200 with what is not JSON; cut: a stream that ends in the middle.
+    ever comes; echo: an error that repeats the request's headers; garbage: 200 with what is not JSON; cut: a stream
+    that ends in the middle.
     """
 
     kind: Kind = "answer"
@@ -91,6 +92,9 @@ class ModelServer:
             raise ConnectionResetError
         if behaviour.kind == "garbage":
             return web.Response(text="<html>not what you asked for</html>", content_type="text/html")
+        if behaviour.kind == "echo":
+            said = {"error": {"message": f"Is this a key? {dict(request.headers)} {request.headers['Authorization']}"}}
+            return web.json_response(said, status=behaviour.status)
         if behaviour.kind == "error":
             error = {"error": {"message": "scripted failure", "type": "server_error", "param": None, "code": None}}
             return web.json_response(error, status=behaviour.status, headers=behaviour.headers)

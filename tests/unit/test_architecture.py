@@ -1,6 +1,7 @@
 """Imports go one way, and each library is at home in few places."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ HOMES = {
     "environs": ["jobs/settings.py"],
     "structlog.contextvars": ["api/", "jobs/logs.py"],
 }
-PURE = ["lifecycle", "priority", "retry", "slots", "errors", "pools"]
+PURE = ["lifecycle", "priority", "retry", "slots", "errors", "pools", "secrets", "usage"]
 IMPURE = {"os", "time", "socket", "random", "asyncio", "logging", "structlog", "pathlib", "threading", "datetime"}
 
 FILES = [path for room in ("api", "jobs", "scheduler", "deploy") for path in (ROOT / room).rglob("*.py")]
@@ -82,3 +83,22 @@ def test_rq_is_the_version_whose_insides_were_read() -> None:
         "Job (fields of its hash, restore), Execution (its hash and keys), StartedJobRegistry and "
         "FailedJobRegistry (key names, members, scores), rq.suspension, and rq.command's payloads."
     )
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_pin_has_hashes_and_names_no_index(name: str) -> None:
+    text = (ROOT / name).read_text()
+    pins = re.split(r"\n(?=\S)", text.strip())
+    assert len(pins) > 50
+    for pin in pins:
+        assert re.match(r"[a-z0-9-]+==\S+", pin), pin
+        assert "--hash=sha256:" in pin, pin
+    assert not re.search(r"https?://|--(?:extra-)?index|--find-links", text)
+
+
+def test_what_is_wanted_is_what_is_pinned() -> None:
+    for name in ("requirements", "requirements-dev"):
+        wanted = re.findall(r"(?m)^([A-Za-z0-9_-]+)(?:\[.*\])?==(\S+)", (ROOT / f"{name}.in").read_text())
+        pinned = set(re.findall(r"(?m)^(\S+)==(\S+)", (ROOT / f"{name}.txt").read_text()))
+        missing = {(package.lower().replace("_", "-"), version) for package, version in wanted} - pinned
+        assert not missing, f"run `make requirements`: {missing}"

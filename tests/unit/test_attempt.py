@@ -1,6 +1,8 @@
 """What an attempt comes to, whatever its handler does."""
 
 import asyncio
+import threading
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -39,13 +41,24 @@ def claim(**facts: Any) -> Claim:
     return Claim.from_row({**row, **facts})
 
 
-def run(handler: Any, mode: Mode = "coroutine", **facts: Any) -> Outcome:
+class Parents:
+    """A database in which every parent has completed."""
+
+    async def all(self, _name: str, params: Any) -> list[dict[str, Any]]:
+        return [{"id": task_id, "result": {"text": "of a parent"}} for task_id in params["ids"]]
+
+
+def lanes_for(handler: Any, mode: Mode = "coroutine") -> Lanes:
     nothing = cast(Any, None)
     tools = context_for().tools
     assert tools
     types = {"t": TaskType("t", handler, nothing, mode)}
-    lanes = Lanes(types, tools, SilentLine(), Threads(), nothing, nothing, Unmoved())
-    return asyncio.run(Attempt(claim(**facts), lanes).run())
+    with_parents = replace(tools, database=cast(Any, Parents()))
+    return Lanes(types, with_parents, SilentLine(), Threads(), nothing, nothing, Unmoved())
+
+
+def run(handler: Any, mode: Mode = "coroutine", **facts: Any) -> Outcome:
+    return asyncio.run(Attempt(claim(**facts), lanes_for(handler, mode)).run())
 
 
 def raising(error: BaseException) -> Any:
@@ -114,3 +127,45 @@ def test_an_unknown_type_fails() -> None:
 def test_a_thread_has_the_context_too() -> None:
     outcome = run(lambda context: {"same": current() is context}, "thread", pool="thread")
     assert outcome.result == {"same": True}
+
+
+@pytest.mark.parametrize("facts", [{"pool": "thread"}, {"depends_on": [7], "prompt": "{{ parents[0].result.text }}"}])
+def test_where_no_thread_can_be_started_it_is_tried_again(
+    facts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def exhausted(thread: threading.Thread) -> None:
+        if "shutdown" not in thread.name:  # by which asyncio.run ends
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def act(attempt: int) -> Outcome:
+        return run(lambda context: {"prompt": context.prompt}, "thread", attempt=attempt, **facts)
+
+    assert act(1).status is Status.COMPLETED
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", exhausted)
+        first, last = act(1), act(2)
+    assert first.error
+    assert (first.status, first.error.code, last.status) == (Status.RETRYING, "thread_lost", Status.FAILED)
+
+
+def test_a_handler_that_is_done_when_it_is_cancelled_is_done() -> None:
+    async def act() -> Outcome:
+        answered, begun = asyncio.Event(), asyncio.Event()
+
+        async def handler(_context: Context) -> dict[str, Any]:
+            begun.set()
+            await answered.wait()
+            return {"text": "paid for"}
+
+        attempt = asyncio.create_task(Attempt(claim(), lanes_for(handler)).run())
+        await begun.wait()
+        answered.set()
+        await asyncio.sleep(0)
+        attempt.cancel()
+        return await attempt
+
+    outcome = asyncio.run(act())
+    assert (outcome.status, outcome.result) == (Status.COMPLETED, {"text": "paid for"})

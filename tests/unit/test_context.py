@@ -8,6 +8,7 @@ import pytest
 
 from jobs.errors import AttemptError, Cancelled, TaskError
 from jobs.handlers.context import Context, current
+from jobs.pools import Calls
 from jobs.providers.base import ChatAnswer, ChatRequest
 from tests.support.contexts import SilentLine, context_for
 
@@ -38,7 +39,7 @@ class Endpoints:
 
 
 def context_with(endpoints: Endpoints, fallbacks: tuple[str, ...] = (), **facts: Any) -> tuple[Context, list[Any]]:
-    context = context_for(providers=endpoints, **facts)
+    context = context_for(providers=endpoints, **{"model": "a", **facts})
     context.settings = replace(context.settings, fallback_models={"text_generation": fallbacks})
     refused: list[Any] = []
     assert context.tools
@@ -56,7 +57,8 @@ def test_another_model_answers_for_one_that_cannot_now() -> None:
     assert ask(context) == "c"
     assert endpoints.asked == ["a", "b", "c"]
     assert refused == [(1, 1, "a", BUSY)], "only a busy endpoint is left alone by all"
-    assert (context.calls, context.usage) == (3, {"total_tokens": 7})
+    assert context.spent == {"a": Calls(1), "b": Calls(1), "c": Calls(1, 1, 7)}
+    assert context.usage == {"total_tokens": 7, "by_model": {"c": {"total_tokens": 7}}}
 
 
 @pytest.mark.parametrize(("error", "asked"), [(WRONG, ["a"]), (BUSY, ["a", "b"])])

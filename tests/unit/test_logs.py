@@ -1,7 +1,11 @@
 """Log lines are readable by machines and people, and hold no secrets."""
 
+import asyncio
 import json
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +22,10 @@ SECRET = "sk-verysecretvalue"
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(False)
     for handler in root.handlers:
         if handler not in handlers:
             handler.close()
@@ -69,3 +76,60 @@ def test_files_are_written_where_asked(tmp_path: Path) -> None:
     configure("json", tmp_path / "logs")
     say_things()
     assert len((tmp_path / "logs" / "worker.log").read_text().splitlines()) == 3
+
+
+def test_secrets_are_hidden_wherever_they_hide(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    log, library = structlog.get_logger("test"), logging.getLogger("library")
+    held = {"deep": [{"headers": (b"Authorization", f"Bearer {SECRET}".encode())}], "error": ValueError(SECRET)}
+    log.warning("held", held=held, password="hunter2hunter2")
+    library.warning("%s and %r", held, [SECRET], extra={"more": SECRET})
+    warnings.showwarning(f"of {SECRET}", UserWarning, "module.py", 1)
+    try:
+        try:
+            raise ValueError(f"first {SECRET}")
+        except ValueError as first:
+            first.add_note(f"noted {SECRET}")
+            raise RuntimeError(f"second {SECRET}") from first
+    except RuntimeError as second:
+        log.exception("chained", stack_info=True)
+        library.exception("chained %s", SECRET)
+        sys.excepthook(RuntimeError, second, second.__traceback__)
+    thread = threading.Thread(target=lambda: held[SECRET], name="one")
+    thread.start()
+    thread.join()
+
+    async def forgotten() -> None:
+        raise ValueError(f"in a task {SECRET}")
+
+    async def forget() -> None:
+        task = asyncio.create_task(forgotten())
+        await asyncio.wait([task])
+        del task
+
+    asyncio.run(forget())
+    output = capsys.readouterr()
+    assert SECRET not in output.out
+    assert "hunter2" not in output.out
+    assert not output.err
+    said = [json.loads(line)["event"] for line in output.out.splitlines()]
+    assert said[0] == "held"
+    assert {"chained", "uncaught exception", "uncaught exception in a thread"} <= set(said)
+    assert any("Task exception was never retrieved" in line for line in said)
+    assert any("UserWarning" in line for line in said)
+    assert "noted [redacted]" in output.out
+
+
+def test_alike_lines_stay_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    texts = [
+        f'password="{SECRET}"',
+        f"Authorization: Bearer {SECRET}\nCookie: a=b",
+        repr({"token": SECRET}),
+        '\\"key=x\\',
+    ]
+    for text in texts:
+        structlog.get_logger("test").info(text, note=text, authorization=text)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == len(texts)
+    assert {line["level"] for line in lines} == {"info"}

@@ -149,8 +149,20 @@ def test_odd_extras_do_not_spoil_an_answer(facts: dict[str, Any]) -> None:
 
 
 def test_nul_characters_are_replaced_for_the_database() -> None:
-    body = {"choices": [{"message": {"content": "a\x00b"}}]}
-    assert ask(lambda _: httpx.Response(200, json=body)).text == "a\ufffdb"
+    choice = {"message": {"content": "a\x00b"}, "finish_reason": "st\x00p"}
+    answer = ask(lambda _: httpx.Response(200, json={"choices": [choice], "model": "m\x00"}))
+    assert (answer.text, answer.finish_reason, answer.model) == ("a\ufffdb", "st\ufffdp", "m\ufffd")
+
+
+def test_of_the_usage_only_numbers_are_kept() -> None:
+    usage = {"total_tokens": 3, "tier\x00": "a\x00", "cost": 0.5, "details": {"cached_tokens": 2, "why\x00": "\x00"}}
+    answer = ask(lambda _: httpx.Response(200, json={**GOOD, "usage": usage}))
+    assert answer.usage == {"total_tokens": 3, "cost": 0.5, "details": {"cached_tokens": 2}}
+
+
+def test_nul_characters_in_a_refusal_do_not_keep_it_from_being_stored() -> None:
+    error = error_of(lambda _: httpx.Response(500, json={"error": {"message": "no\x00"}}))
+    assert "no\ufffd" in error.as_json()["message"]
 
 
 def stream(*lines: str) -> Handle:

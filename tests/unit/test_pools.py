@@ -1,6 +1,6 @@
 """What a worker tells the others of its model calls."""
 
-from jobs.pools import Pools, lane_of, pool_of
+from jobs.pools import Calls, Pools, lane_of, pool_of
 
 
 def test_a_pool_names_its_lane() -> None:
@@ -20,11 +20,14 @@ def test_what_ended_is_told_once_with_its_cost() -> None:
     pools = Pools({"coroutine:m": {"max_in_flight": 5}})
     for number in range(3):
         pools.started((number, 1), "coroutine:m")
-    pools.ended((0, 1), calls=2, tokens=300)
-    pools.ended((1, 1), calls=1, tokens=0)
+    pools.ended((0, 1), {"m": Calls(2, 2, 300), "fallback": Calls(1, 1, 40)})
+    pools.ended((1, 1), {"m": Calls(1)})
     assert pools.has_news
     told = pools.report()
-    assert told["ended"] == {"coroutine:m": {"tasks": 2, "calls": 3, "tokens": 300}}
+    assert told["ended"] == {
+        "coroutine:m": {"tasks": 2, "calls": 3, "answers": 2, "tokens": 300},
+        "coroutine:fallback": {"tasks": 0, "calls": 1, "answers": 1, "tokens": 40},
+    }
     assert told["flight"] == {"coroutine:m": 1}
     assert told["rules"] == {"coroutine:m": {"max_in_flight": 5}}
     assert not pools.has_news
@@ -44,5 +47,7 @@ def test_a_refused_call_is_in_flight_no_more() -> None:
     pools.started((2, 1), "coroutine:m")
     assert pools.refused((1, 1), "coroutine:m") == 1
     assert pools.refused((1, 1), "coroutine:fallback") == 0, "a call to another model narrows that one's window"
-    pools.ended((1, 1), calls=1, tokens=0)
-    assert pools.report()["flight"] == {"coroutine:m": 1}
+    pools.ended((1, 1), {"m": Calls(1)})
+    told = pools.report()
+    assert told["flight"] == {"coroutine:m": 1}
+    assert told["ended"] == {"coroutine:m": {"tasks": 1, "calls": 1, "answers": 0, "tokens": 0}}

@@ -72,13 +72,13 @@ SELECT id, status, from_status, task_type, attempt, queue, pool, owner, due_at, 
 FROM recorded
 
 -- name: keep_answers
--- Of attempts that still own their tasks.
-INSERT INTO answers (task_id, request, turn, answer)
-SELECT id, request, turn, a.answer
+-- Of attempts that still own their tasks, or were the last to: of these the tokens have been recorded.
+INSERT INTO answers (task_id, request, turn, answer, counted)
+SELECT id, request, turn, a.answer, status <> 'PROCESSING'
 FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(requests)s::bytea[], %(turns)s::smallint[], %(answers)s::jsonb[])
      AS a (id, fence, request, turn, answer)
 JOIN tasks USING (id, fence)
-WHERE status = 'PROCESSING'
+WHERE status IN ('PENDING', 'PROCESSING', 'RETRYING')
 ON CONFLICT DO NOTHING
 
 -- name: kept_answers
@@ -120,15 +120,21 @@ UPDATE batches SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = %(id)
 -- name: retry_tasks
 -- FAILED | CANCELLED -> PENDING by the caller's wish, with all attempts ahead of them again; not before the time
 -- they were submitted for. Those that depend on tasks which have not completed are BLOCKED until these have.
--- Of a batch, only what failed.
-WITH chosen AS (
-    SELECT id, status FROM tasks
+-- Of a batch, only what failed. Parents are locked with their children, in one order.
+WITH wanted AS (
+    SELECT id FROM tasks
     WHERE (id = ANY (%(ids)s) OR (batch_id = %(batch_id)s AND status = 'FAILED')) AND status = ANY (%(sources)s)
+), locked AS (
+    SELECT id, status FROM tasks
+    WHERE id = ANY (ARRAY (SELECT id FROM wanted UNION SELECT parent_id FROM task_parents JOIN wanted ON child_id = id))
     ORDER BY id FOR UPDATE
+), chosen AS (
+    SELECT locked.* FROM locked JOIN wanted USING (id)
+    WHERE status = ANY (%(sources)s) AND (id = ANY (%(ids)s) OR status = 'FAILED')
 ), links AS (
     -- Also those that have completed, but were not counted yet: they are now.
     UPDATE task_parents AS l SET done = (parent.status = 'COMPLETED')
-    FROM chosen, tasks AS parent
+    FROM chosen, locked AS parent
     WHERE l.child_id = chosen.id AND parent.id = l.parent_id
     RETURNING l.child_id, l.parent_id, l.done
 ), told AS (
@@ -153,11 +159,6 @@ WITH chosen AS (
     SELECT id, from_status, status, 0, jsonb_build_object('reason', 'retried on request') FROM revived
 )
 SELECT *, callback_url IS NOT NULL AS has_callback FROM revived ORDER BY id
-
--- name: plan_each_time
--- For the rest of the transaction. A plan made for any parents and any number reads whole tables; psycopg prepares
--- what is executed often, and PostgreSQL then keeps such a plan.
-SET LOCAL plan_cache_mode = force_custom_plan
 
 -- name: lock_parents
 -- Ended tasks that others may wait for. Locked before their children are looked for: who adds one later waits, and

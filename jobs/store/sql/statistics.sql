@@ -3,7 +3,7 @@
 -- name: count_ended
 -- In the transaction that ends the tasks.
 WITH ended AS MATERIALIZED (
-    SELECT date_trunc('hour', completed_at, 'UTC') AS hour, task_type, status, attempt, waited_seconds, run_seconds,
+    SELECT id, date_trunc('hour', completed_at, 'UTC') AS hour, task_type, status, attempt, waited_seconds, run_seconds,
            CASE WHEN status = 'FAILED' THEN left(error ->> 'code', 100) ELSE '' END AS error_code,
            coalesce(model, '') AS model, coalesce(account_id, 0) AS account_id, usage
     FROM tasks WHERE id = ANY (%(ids)s)
@@ -20,10 +20,15 @@ WITH ended AS MATERIALIZED (
     WHERE seconds IS NOT NULL GROUP BY 2, 3, 4
 )
 INSERT INTO tokens_new
-SELECT true, (hour AT TIME ZONE 'UTC')::date, model, account_id, task_type, count(*),
-       sum(token_count(usage, 'prompt_tokens')), sum(token_count(usage, 'completion_tokens')),
-       sum(token_count(usage, 'total_tokens'))
-FROM ended WHERE usage IS NOT NULL GROUP BY 2, 3, 4, 5
+SELECT true, (hour AT TIME ZONE 'UTC')::date, share.model, account_id, task_type, count(*) FILTER (WHERE is_first),
+       sum(token_count(share.usage, 'prompt_tokens')), sum(token_count(share.usage, 'completion_tokens')),
+       sum(token_count(share.usage, 'total_tokens'))
+FROM ended, LATERAL (
+    -- Where other models answered, too, the task counts with its own, or the first of them.
+    SELECT key AS model, value AS usage, row_number() OVER (ORDER BY key <> ended.model, key) = 1 AS is_first
+    FROM jsonb_each(CASE WHEN jsonb_typeof(ended.usage -> 'by_model') = 'object' THEN ended.usage -> 'by_model'
+                         ELSE jsonb_build_object(ended.model, ended.usage) END)) AS share
+WHERE ended.usage IS NOT NULL GROUP BY 2, 3, 4, 5
 
 -- name: fold_ends
 WITH moved AS (

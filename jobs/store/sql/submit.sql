@@ -64,16 +64,20 @@ SELECT * FROM tasks
 WHERE unique_key = %(unique_key)s AND status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING')
 
 -- name: find_cached
--- For each document the newest equal task that completed within its cache_ttl.
+-- For each document the newest equal task that completed within its cache_ttl; none where an unfinished task has its
+-- unique_key, which is what is asked for then.
 SELECT position, found.id
 FROM jsonb_to_recordset(%(documents)s) AS doc (
-    position integer, task_type text, prompt text, model text, input jsonb, input_hash bigint, cache_ttl float8),
+    position integer, task_type text, prompt text, model text, input jsonb, input_hash bigint, cache_ttl float8,
+    unique_key text),
 LATERAL (SELECT id FROM tasks AS t
          WHERE t.input_hash = doc.input_hash AND t.status = 'COMPLETED'
            AND t.completed_at >= now() - cache_ttl * interval '1 second'
            AND t.task_type = doc.task_type AND t.model IS NOT DISTINCT FROM doc.model
            AND t.prompt IS NOT DISTINCT FROM doc.prompt AND t.input = doc.input AND t.depends_on = '{}'
          ORDER BY t.completed_at DESC LIMIT 1) AS found
+WHERE NOT EXISTS (SELECT FROM tasks AS u
+                  WHERE u.unique_key = doc.unique_key AND u.status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))
 
 -- name: claim_idempotency_key
 -- Waits for a simultaneous request with the same key to commit or roll back.
@@ -88,3 +92,8 @@ UPDATE idempotency_keys SET task_id = %(task_id)s, batch_id = %(batch_id)s WHERE
 
 -- name: forget_idempotency_keys
 DELETE FROM idempotency_keys WHERE created_at < now() - %(keep_hours)s * interval '1 hour'
+
+-- name: count_waiting
+-- How many tasks wait, up to a limit.
+SELECT count(*) AS tasks
+FROM (SELECT FROM tasks WHERE status IN ('BLOCKED', 'PENDING', 'RETRYING') LIMIT %(limit)s) AS waiting

@@ -53,5 +53,16 @@ DELETE FROM alerts WHERE id IN (
     ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING id
 
+-- name: forget_audit
+DELETE FROM audit WHERE id IN (
+    SELECT id FROM audit WHERE created_at < now() - %(days)s * interval '1 day'
+    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id
+
+-- name: forget_sessions
+DELETE FROM sessions WHERE digest IN (
+    SELECT digest FROM sessions WHERE expires_at < now() LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING key_name
+
 -- name: server_version
 SELECT current_setting('server_version_num')::int AS number

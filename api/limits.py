@@ -1,0 +1,156 @@
+"""How often one caller may ask, counted in Redis for all web processes together.
+
+A sliding window of two numbers a caller: it costs the same whatever the limit, and lets no double burst through where
+one minute ends and the next begins. While Redis is away, each process counts for itself.
+"""
+
+import ipaddress
+import math
+import threading
+import time
+from http import HTTPStatus
+from typing import Final, NamedTuple, NoReturn
+
+import limits
+import structlog
+from flask import Flask, Response, g, request
+from limits import RateLimitItem
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from api.errors import abort
+from jobs.queues import RedisError, connect
+from jobs.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+EXEMPT: Final = frozenset({"health.liveness", "health.readiness", "metrics.metrics"})
+_GENERATE: Final = "daily_life.make_day"
+_REDIS_SECONDS: Final = 0.1  # no answer within this time: it is away,
+_AWAY_SECONDS: Final = 5.0  # and is left alone for this long
+_FAILURES: Final = limits.parse("30/minute")
+
+
+class Count(NamedTuple):
+    """Where a caller stands with one limit after a request."""
+
+    name: str
+    limit: RateLimitItem
+    is_within: bool
+    left: int
+    seconds: int  # until there is more
+
+    @property
+    def field(self) -> str:
+        """For the header RateLimit."""
+        return f'"{self.name}";r={self.left};t={self.seconds}'
+
+    @property
+    def policy(self) -> str:
+        """For the header RateLimit-Policy."""
+        return f'"{self.name}";q={self.limit.amount};w={self.limit.get_expiry()}'
+
+
+class Counter:
+    """Counts requests."""
+
+    def __init__(self, redis_url: str) -> None:
+        pool = connect(redis_url, timeout=_REDIS_SECONDS).connection_pool
+        storage = RedisStorage("redis://", connection_pool=pool, key_prefix="pressroom:limits")
+        self._shared = SlidingWindowCounterRateLimiter(storage)
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._away_until = 0.0
+        self._noting = threading.Lock()
+
+    def hit(self, name: str, limit: RateLimitItem, who: str) -> Count:
+        """Count one request; one that is beyond the limit does not count."""
+        if time.monotonic() >= self._away_until:
+            try:
+                return self._hit(self._shared, name, limit, who)
+            except RedisError as error:
+                self._leave_alone(error)
+        return self._hit(self._own, name, limit, who)
+
+    def _hit(self, counter: SlidingWindowCounterRateLimiter, name: str, limit: RateLimitItem, who: str) -> Count:
+        is_within = counter.hit(limit, name, who)
+        stats = counter.get_window_stats(limit, name, who)
+        seconds = math.ceil(stats.reset_time - time.time())
+        return Count(name, limit, is_within, max(0, stats.remaining), max(0, seconds))
+
+    def _leave_alone(self, error: Exception) -> None:
+        with self._noting:
+            if time.monotonic() < self._away_until:
+                return
+            self._away_until = time.monotonic() + _AWAY_SECONDS
+        log.warning("redis unavailable; each process counts requests for itself", reason=str(error))
+
+
+def limit_failures(app: Flask, counter: Counter) -> None:
+    """Refuse addresses that failed to authenticate too often; to be called before `auth.register`."""
+    refused: dict[str, float] = {}  # address -> until when
+
+    @app.before_request
+    def refuse() -> None:
+        seconds = refused.get(_address(), 0.0) - time.monotonic()
+        if seconds > 0 and not _is_exempt():
+            _abort("Too many failed attempts to authenticate.", math.ceil(seconds))
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            count = counter.hit("failures", _FAILURES, _address())
+            if not count.left:
+                now = time.monotonic()
+                for address in [address for address, until in list(refused.items()) if until < now]:
+                    refused.pop(address, None)
+                refused[_address()] = now + count.seconds
+        return response
+
+
+def limit_callers(app: Flask, counter: Counter, settings: Settings) -> None:
+    """Limit the requests of those that were let in; to be called after `auth.register`."""
+    usual = _named("default", settings.rate_limit_default)
+    generating = usual + _named("generate", settings.rate_limit_generate)
+
+    @app.before_request
+    def check() -> None:
+        if _is_exempt():
+            return
+        who = _address() if g.caller == "anonymous" else f"key {g.caller}"
+        g.counts = []
+        for name, limit in generating if request.endpoint == _GENERATE else usual:
+            count = counter.hit(name, limit, who)
+            g.counts.append(count)
+            if not count.is_within:
+                _abort(f"Too many requests: no more than {limit} are allowed.", count.seconds)
+
+    @app.after_request
+    def tell(response: Response) -> Response:
+        if counts := g.get("counts"):
+            response.headers["RateLimit-Policy"] = ", ".join(count.policy for count in counts)
+            response.headers["RateLimit"] = ", ".join(count.field for count in counts)
+        return response
+
+
+def _named(name: str, setting: str) -> list[tuple[str, RateLimitItem]]:
+    """The limits of a setting, each with a name of its own."""
+    parsed = limits.parse_many(setting) if setting else []
+    return [(f"{name}-{number}" if number else name, limit) for number, limit in enumerate(parsed)]
+
+
+def _is_exempt() -> bool:
+    return request.endpoint in EXEMPT or (request.endpoint or "").endswith("static")
+
+
+def _address() -> str:
+    """The client's; of IPv6 the network, in which one client has all addresses."""
+    given = request.remote_addr or "unknown"
+    try:
+        address = ipaddress.ip_address(given)
+    except ValueError:
+        return given
+    return given if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def _abort(message: str, seconds: int) -> NoReturn:
+    abort(429, message=message, headers={"Retry-After": str(max(1, seconds))})

@@ -1,0 +1,1 @@
+"""Break everything, while it works, and see that nothing is lost: `python -m tests.gauntlet`."""
