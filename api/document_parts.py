@@ -89,7 +89,6 @@ PARAMETERS: Final = {
         "in": "header",
         "description": "An id of your own for this request: up to 128 visible ASCII characters. Others are ignored.",
         "schema": {"type": "string"},
-        "example": "5c9f2e64",
     }
 }
 
