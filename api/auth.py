@@ -48,9 +48,14 @@ def register(app: Flask) -> None:
             return _without_key()
         g.caller = g.key.name
         services.get().keyring.used(g.key)
-        if SCOPES.index(g.key.scope) < SCOPES.index(needed()):
-            abort(403, message=f"This key's scope is {g.key.scope!r}; {needed()!r} is needed.")
+        require(needed())
         return None
+
+
+def require(scope: Scope) -> None:
+    """Refuse the request when its key allows less."""
+    if g.key and SCOPES.index(g.key.scope) < SCOPES.index(scope):
+        abort(403, message=f"This key's scope is {g.key.scope!r}; {scope!r} is needed.")
 
 
 def _presented() -> Key | None:

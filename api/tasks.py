@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Response, g, jsonify, request, url_for
 
-from api import services
+from api import auth, services
 from api.bodies import Blueprint
 from api.errors import abort
 from api.headers import nonce
@@ -40,6 +40,13 @@ def _idempotency(headers: dict[str, Any]) -> Idempotency | None:
     return Idempotency.of(key, request.path, request.get_json()) if key else None
 
 
+def _allow(tasks: list[dict[str, Any]]) -> None:
+    """Refuse tasks of types that are not for this caller."""
+    types = services.get().task_types
+    for name in {task["task_type"] for task in tasks}:
+        auth.require(types[name].scope)
+
+
 def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple[Response, int, dict[str, str]]:
     headers = {"Location": location}
     if submitted.replayed:
@@ -56,6 +63,7 @@ def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple
 @blueprint.alt_response(200, schema=TaskSchema, description="Idempotency-Key or unique_key again", success=True)
 def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit one task. 201 means that it is committed."""
+    _allow([wanted])
     submitted = services.get().submitter.task(
         wanted, caller=g.caller, request_id=g.request_id, idempotency=_idempotency(headers)
     )
@@ -104,6 +112,7 @@ def retry_task(task_id: int) -> Any:
 def create_batch(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit up to 10,000 tasks together, all or none."""
     tools = services.get()
+    _allow(wanted["tasks"])
     try:
         submitted = tools.submitter.batch(
             wanted["tasks"],

@@ -46,6 +46,17 @@ class TestWaysAround:
             assert answer.status_code == 200
         assert client.get("/api/v1/tasks?_method=DELETE", headers=bearer(token)).status_code == 422
 
+    @pytest.mark.parametrize("kind", ["cleanup", "database_backup"])
+    def test_what_removes_or_copies_everything_is_for_administrators(
+        self, kind: str, line: Line, client: FlaskClient
+    ) -> None:
+        task = {"task_type": kind}
+        for scope, status in (("submit", 403), ("admin", 201)):
+            headers = bearer(line("make", scope, "--scope", scope))
+            assert client.post("/api/v1/tasks", json=task, headers=headers).status_code == status
+            batch = client.post("/api/v1/tasks/batch", json={"tasks": [TASK, task]}, headers=headers)
+            assert batch.status_code == status
+
     @pytest.mark.parametrize("path", ["/api/v1/callbacks/secret", "/api/v1/audit", "/rq/", "/rq/0/data/workers.json"])
     def test_whoever_may_only_look_does_not_see_secrets(self, path: str, line: Line, client: FlaskClient) -> None:
         for scope, status in (("read", 403), ("submit", 403), ("admin", 200)):
