@@ -5,7 +5,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --re
 COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url
 
-.PHONY: run restore keys test test-browser gauntlet lint format requirements clean
+.PHONY: run restore keys test test-browser gauntlet fuzz lint format requirements clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -24,6 +24,9 @@ test-browser: $(VENV)/.dev
 
 gauntlet: $(VENV)/.dev
 	$(BIN)/python -m tests.gauntlet --seed $(or $(SEED),1) --tasks $(or $(TASKS),2000) --blows $(or $(BLOWS),42)
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.support.fuzzing --examples $(or $(EXAMPLES),250) --seed $(or $(SEED),1)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

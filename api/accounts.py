@@ -3,10 +3,10 @@
 from typing import Any
 
 from flask import jsonify, url_for
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint, Change
 from api.errors import abort
 from api.paging import Paging, page_of, shown_by, sort_field
 from jobs.errors import found
@@ -19,7 +19,7 @@ blueprint = Blueprint("accounts", __name__, url_prefix="/api/v1/accounts", descr
 _PROFILE = "Free facts for prompts; `voice`, `audience` and `default_category` are used by the shipped ones."
 
 
-class AccountChange(Schema):
+class AccountChange(Change):
     """What may be changed of an account."""
 
     name = Text(validate=validate.Length(1, 200))
@@ -41,14 +41,14 @@ class NewAccount(AccountChange):
     profile = JsonObject(load_default=dict, metadata={"description": _PROFILE})
 
 
-class AccountSchema(Schema):
+class AccountSchema(Answer):
     """An account as returned."""
 
     id = fields.Integer()
     name = fields.String()
     profile = fields.Raw(metadata={"type": "object"})
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    created_at = fields.AwareDateTime()
+    updated_at = fields.AwareDateTime()
 
 
 class AccountQuery(Paging):
@@ -92,7 +92,6 @@ def list_accounts(query: dict[str, Any]) -> Any:
 
 @blueprint.get("/<id:account_id>")
 @blueprint.response(200, AccountSchema)
-@blueprint.alt_response(404, description="There is none")
 def get_account(account_id: int) -> Any:
     """One account."""
     return jsonify(shown(found(services.get().database.one("get_account", {"id": account_id}), "account", account_id)))
@@ -117,7 +116,6 @@ class AccountReplacement(AccountChange):
 @blueprint.put("/<id:account_id>")
 @blueprint.arguments(AccountReplacement)
 @blueprint.response(200, AccountSchema)
-@blueprint.alt_response(404, description="There is none")
 def replace_account(change: dict[str, Any], account_id: int) -> Any:
     """Replace an account's name and profile."""
     return _update(account_id, change)
@@ -126,7 +124,6 @@ def replace_account(change: dict[str, Any], account_id: int) -> Any:
 @blueprint.patch("/<id:account_id>")
 @blueprint.arguments(AccountChange)
 @blueprint.response(200, AccountSchema)
-@blueprint.alt_response(404, description="There is none")
 def change_account(change: dict[str, Any], account_id: int) -> Any:
     """Change an account's name or profile."""
     return _update(account_id, change)
@@ -134,7 +131,6 @@ def change_account(change: dict[str, Any], account_id: int) -> Any:
 
 @blueprint.delete("/<id:account_id>")
 @blueprint.response(204)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(409, description="It has contents or unfinished tasks")
 def delete_account(account_id: int) -> Any:
     """Remove an account that has neither contents nor unfinished tasks."""

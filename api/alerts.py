@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
 from jobs.store import listing
 from scheduler.alerts.rules import EVERY
@@ -15,7 +15,7 @@ STATUSES = ("OPEN", "RESOLVED", "NOTED")
 _RULES = sorted(rule.name for rule in EVERY)
 
 
-class AlertSchema(Schema):
+class AlertSchema(Answer):
     """An alert as returned."""
 
     id = fields.Integer()
@@ -28,12 +28,9 @@ class AlertSchema(Schema):
         validate=validate.OneOf(STATUSES),
         metadata={"description": "OPEN while it lasts, then RESOLVED; NOTED is what happened, and was over at once."},
     )
-    opened_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    closed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    told_at = fields.Raw(
-        allow_none=True,
-        metadata={"type": ["string", "null"], "format": "date-time", "description": "When ALERT_WEBHOOK_URL took it."},
-    )
+    opened_at = fields.AwareDateTime()
+    closed_at = fields.AwareDateTime(allow_none=True)
+    told_at = fields.AwareDateTime(allow_none=True, metadata={"description": "When ALERT_WEBHOOK_URL took it."})
 
 
 class AlertQuery(Paging):

@@ -13,6 +13,7 @@ from api import (
     contents,
     daily_life,
     dashboard,
+    document,
     embeddings,
     errors,
     headers,
@@ -97,9 +98,11 @@ def create_app(configured: Settings | None = None) -> Flask:
     limits.limit_callers(app, counter, configured)
     audit.register(app)
     errors.register(app)
-    api = errors.JsonErrorApi(app)
+    api = errors.JsonErrorApi(app, spec_kwargs={"extra_plugins": [document.Completion()]})
+    api.register_converter(IdConverter, lambda _: {"type": "integer", "minimum": 1, "maximum": 2**63 - 1})
     for room in _ROOMS:
         api.register_blueprint(room.blueprint)
+    document.finish(api.spec, app.extensions["pressroom"].task_types, configured.prompt_max_chars)
     app.register_blueprint(meta.blueprint)
     app.register_blueprint(login.blueprint)
     dashboard.register(app)

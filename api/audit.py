@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, g, request
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 
 from api import services
 from api.auth import SAFE, SECRETS, needed
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import UtcDateTime
 from jobs.audit import OUTCOMES, outcome_of, record
@@ -65,11 +65,11 @@ def register(app: Flask) -> None:
         return response
 
 
-class AuditSchema(Schema):
+class AuditSchema(Answer):
     """An act as returned."""
 
     id = fields.Integer()
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    created_at = fields.AwareDateTime()
     who = fields.String(
         metadata={"description": "A key's name; `open`: without keys; `cli`: the command line; empty: a failed login."}
     )

@@ -19,7 +19,7 @@ from jobs.setting_values import SCOPES, Scope
 from jobs.settings import is_loopback
 
 # By the name of the view, which the router found: paths can be written in many ways.
-_OPEN: Final = frozenset({"health.liveness", "health.readiness", "login.page", "login.enter", "meta.favicon", "static"})
+OPEN: Final = frozenset({"health.liveness", "health.readiness", "login.page", "login.enter", "meta.favicon", "static"})
 _PAGES: Final = frozenset({"meta.index", "meta.docs", "tasks.task_profile"})
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
@@ -41,7 +41,7 @@ def register(app: Flask) -> None:
     @app.before_request
     def check() -> Response | None:
         g.key = None
-        if request.endpoint in _OPEN:
+        if request.endpoint in OPEN:
             return None
         g.key = _presented()
         if g.key is None:
@@ -139,9 +139,15 @@ def session_token() -> str:
 
 def needed() -> Scope:
     """The scope that this request needs."""
-    if dashboard.is_here() or request.endpoint in _FOR_ADMINS:
+    if dashboard.is_here():
         return "admin"
-    if request.method in SAFE or request.endpoint == "login.leave":
+    return scope_for(request.method, request.endpoint or "", request.url_rule.rule if request.url_rule else "")
+
+
+def scope_for(method: str, endpoint: str, rule: str) -> Scope:
+    """The scope that a view needs."""
+    if endpoint in _FOR_ADMINS:
+        return "admin"
+    if method in SAFE or endpoint == "login.leave":
         return "read"
-    rule = request.url_rule.rule if request.url_rule else ""
     return "submit" if rule.startswith(_SUBMITTING) else "admin"

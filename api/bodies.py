@@ -6,6 +6,7 @@ import flask
 import orjson
 from flask.json.provider import JSONProvider
 from flask_smorest import Blueprint as SmorestBlueprint
+from marshmallow import Schema, ValidationError, fields, validates_schema
 from webargs import core
 from webargs.flaskparser import FlaskParser, is_json_request
 
@@ -29,6 +30,23 @@ class StrictParser(FlaskParser):
             return strict_json.loads(body)
         except ValueError as error:
             abort(400, message="The request body is not valid JSON.", errors={"json": [str(error)]})
+
+
+class Answer(Schema):
+    """What is returned: every field is always there."""
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Have the OpenAPI document say so."""
+        field_obj.required = True
+
+
+class Change(Schema):
+    """What may be changed of something."""
+
+    @validates_schema
+    def _something(self, data: dict[str, Any], **_: Any) -> None:
+        if not data:
+            raise ValidationError("Name at least one field to change.")
 
 
 class Blueprint(SmorestBlueprint):

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from flask import jsonify
-from marshmallow import Schema, fields, validate
+from flask import jsonify, url_for
+from marshmallow import fields, validate
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import POSITIVE_ID
+from jobs.fields import QueryInteger
 from jobs.shapes import shown_url
 from jobs.store import listing
 from jobs.store.database import Row
@@ -18,7 +19,7 @@ blueprint = Blueprint("callbacks", __name__, url_prefix="/api/v1/callbacks", des
 STATUSES = ("PENDING", "DELIVERED", "FAILED")
 
 
-class CallbackSchema(Schema):
+class CallbackSchema(Answer):
     """A callback as returned."""
 
     id = fields.Integer()
@@ -29,16 +30,16 @@ class CallbackSchema(Schema):
     callback_url = fields.String()
     status = fields.String(validate=validate.OneOf(STATUSES))
     attempts = fields.Integer()
-    next_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    next_at = fields.AwareDateTime(allow_none=True)
+    created_at = fields.AwareDateTime()
+    completed_at = fields.AwareDateTime(allow_none=True)
 
 
-class CallbackAttemptSchema(Schema):
+class CallbackAttemptSchema(Answer):
     """One try."""
 
     number = fields.Integer()
-    at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    at = fields.AwareDateTime()
     status_code = fields.Integer(allow_none=True, metadata={"description": "The receiver's, when it answered."})
     error = fields.String(allow_none=True, metadata={"description": "Why there was no answer."})
     duration = fields.Float(metadata={"description": "Seconds."})
@@ -50,7 +51,7 @@ class CallbackWithAttempts(CallbackSchema):
     log = fields.List(fields.Nested(CallbackAttemptSchema))
 
 
-class CallbackSecret(Schema):
+class CallbackSecret(Answer):
     """What callbacks are signed with."""
 
     secret = fields.String(metadata={"example": "whsec_..."})
@@ -59,8 +60,8 @@ class CallbackSecret(Schema):
 class CallbackQuery(Paging):
     """The query of the list."""
 
-    task_id = fields.Integer(validate=POSITIVE_ID)
-    batch_id = fields.Integer(validate=POSITIVE_ID)
+    task_id = QueryInteger(validate=POSITIVE_ID)
+    batch_id = QueryInteger(validate=POSITIVE_ID)
     status = fields.String(validate=validate.OneOf(STATUSES))
     sort = sort_field(listing.CALLBACKS)
 
@@ -83,7 +84,6 @@ def list_callbacks(query: dict[str, Any]) -> Any:
 
 @blueprint.get("/<id:callback_id>")
 @blueprint.response(200, CallbackWithAttempts)
-@blueprint.alt_response(404, description="There is none")
 def get_callback(callback_id: int) -> Any:
     """One callback, with every attempt."""
     row, attempts = services.get().callbacks.get(callback_id)
@@ -92,10 +92,10 @@ def get_callback(callback_id: int) -> Any:
 
 @blueprint.post("/<id:callback_id>/replay")
 @blueprint.response(202, CallbackSchema)
-@blueprint.alt_response(404, description="There is none")
 def replay_callback(callback_id: int) -> Any:
     """Deliver it again, now, whatever became of it before."""
-    return jsonify(shown(services.get().callbacks.replay(callback_id))), 202
+    location = url_for("callbacks.get_callback", callback_id=callback_id)
+    return jsonify(shown(services.get().callbacks.replay(callback_id))), 202, {"Location": location}
 
 
 @blueprint.get("/secret")

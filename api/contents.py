@@ -3,13 +3,13 @@
 from typing import Any
 
 from flask import g, jsonify
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, fields, validate
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint, Change
 from api.paging import Paging, page_of, shown_by, sort_field
-from api.schemas import POSITIVE_ID
-from jobs.fields import Text
+from api.schemas import POSITIVE_ID, TaskSchema
+from jobs.fields import QueryInteger, Text, not_blank
 from jobs.shapes import shown_task
 from jobs.store import listing
 
@@ -18,7 +18,7 @@ blueprint = Blueprint("contents", __name__, url_prefix="/api/v1/contents", descr
 STATUSES = ("PENDING_REVIEW", "APPROVED", "REJECTED")
 
 
-class ContentSchema(Schema):
+class ContentSchema(Answer):
     """A content as returned."""
 
     id = fields.Integer()
@@ -32,15 +32,15 @@ class ContentSchema(Schema):
     review_status = fields.String(validate=validate.OneOf(STATUSES))
     review_reason = fields.String(allow_none=True)
     reviewed_by = fields.String(allow_none=True)
-    reviewed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    reviewed_at = fields.AwareDateTime(allow_none=True)
+    created_at = fields.AwareDateTime()
+    updated_at = fields.AwareDateTime()
 
 
 class Rejection(Schema):
     """Why a content is rejected."""
 
-    reason = Text(required=True, validate=[validate.Length(1, 10_000), validate.Regexp(r"\s*\S")])
+    reason = Text(required=True, validate=[validate.Length(1, 10_000), not_blank])
     regenerate = fields.Boolean(
         load_default=False,
         truthy={True},
@@ -52,10 +52,10 @@ class Rejection(Schema):
 class RejectedSchema(ContentSchema):
     """A rejected content, with the task that tries again."""
 
-    regeneration_task = fields.Raw(metadata={"type": ["object", "null"]})
+    regeneration_task = fields.Nested(TaskSchema, allow_none=True)
 
 
-class ContentChange(Schema):
+class ContentChange(Change):
     """What may be edited."""
 
     title = Text(validate=validate.Length(1, 1000))
@@ -64,17 +64,12 @@ class ContentChange(Schema):
     category = Text(allow_none=True, validate=validate.Length(1, 500))
     topic = Text(allow_none=True, validate=validate.Length(1, 500))
 
-    @validates_schema
-    def _something(self, data: dict[str, Any], **_: Any) -> None:
-        if not data:
-            raise ValidationError("Name at least one field to change.")
 
-
-class EditSchema(Schema):
+class EditSchema(Answer):
     """One edit: who changed what, and how it was before."""
 
     id = fields.Integer()
-    at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    at = fields.AwareDateTime()
     who = fields.String()
     before = fields.Raw(metadata={"type": "object"})
     after = fields.Raw(metadata={"type": "object"})
@@ -83,9 +78,9 @@ class EditSchema(Schema):
 class ContentQuery(Paging):
     """The query of the list."""
 
-    account_id = fields.Integer(validate=POSITIVE_ID)
+    account_id = QueryInteger(validate=POSITIVE_ID)
     review_status = fields.String(validate=validate.OneOf(STATUSES))
-    task_id = fields.Integer(validate=POSITIVE_ID)
+    task_id = QueryInteger(validate=POSITIVE_ID)
     category = Text()
     sort = sort_field(listing.CONTENTS)
 
@@ -104,7 +99,6 @@ def list_contents(query: dict[str, Any]) -> Any:
 
 @blueprint.get("/<id:content_id>")
 @blueprint.response(200, ContentSchema)
-@blueprint.alt_response(404, description="There is none")
 def get_content(content_id: int) -> Any:
     """One content."""
     return jsonify(shown(services.get().contents.get(content_id)))
@@ -112,7 +106,6 @@ def get_content(content_id: int) -> Any:
 
 @blueprint.get("/<id:content_id>/edits")
 @blueprint.response(200, EditSchema(many=True))
-@blueprint.alt_response(404, description="There is none")
 def content_edits(content_id: int) -> Any:
     """Its edits, oldest first."""
     return jsonify(services.get().contents.edits(content_id))
@@ -121,7 +114,6 @@ def content_edits(content_id: int) -> Any:
 @blueprint.patch("/<id:content_id>")
 @blueprint.arguments(ContentChange)
 @blueprint.response(200, ContentSchema)
-@blueprint.alt_response(404, description="There is none")
 def edit_content(change: dict[str, Any], content_id: int) -> Any:
     """Edit a content; the history keeps what it was."""
     return jsonify(shown(services.get().contents.edit(content_id, change, g.caller)))
@@ -129,7 +121,6 @@ def edit_content(change: dict[str, Any], content_id: int) -> Any:
 
 @blueprint.post("/<id:content_id>/approve")
 @blueprint.response(200, ContentSchema)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(409, description="It is approved already")
 def approve_content(content_id: int) -> Any:
     """Approve a content that waits, or that was rejected."""
@@ -139,7 +130,6 @@ def approve_content(content_id: int) -> Any:
 @blueprint.post("/<id:content_id>/reject")
 @blueprint.arguments(Rejection)
 @blueprint.response(200, RejectedSchema)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(409, description="It is rejected already")
 def reject_content(rejection: dict[str, Any], content_id: int) -> Any:
     """Reject a content with a reason; with `regenerate`, a new task tries to do better."""

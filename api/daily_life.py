@@ -6,9 +6,10 @@ from flask import g, jsonify, url_for
 from marshmallow import Schema, fields
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.schemas import POSITIVE_ID, TaskSchema
 from jobs.errors import NotFound
+from jobs.fields import QueryInteger
 from jobs.handlers.daily_life import DailyLifeInput
 from jobs.shapes import shown_task
 
@@ -19,7 +20,7 @@ class DayQuery(Schema):
     """Which day, and whose."""
 
     target_date = fields.Date(required=True, format="iso")
-    account_id = fields.Integer(validate=POSITIVE_ID)
+    account_id = QueryInteger(validate=POSITIVE_ID)
 
 
 class DayBody(DailyLifeInput):
@@ -29,7 +30,13 @@ class DayBody(DailyLifeInput):
         exclude = ("target_date", "account_id")
 
 
-class DailyLifeSchema(Schema):
+class DayTaskSchema(TaskSchema):
+    """The task that plans a day."""
+
+    task_id = fields.Integer(metadata={"description": "Its id, once more."})
+
+
+class DailyLifeSchema(Answer):
     """A day as returned."""
 
     date = fields.Date()
@@ -44,7 +51,7 @@ class DailyLifeSchema(Schema):
 @blueprint.post("")
 @blueprint.arguments(DayQuery, location="query", unknown="raise")
 @blueprint.arguments(DayBody, required=False)
-@blueprint.response(202, TaskSchema)
+@blueprint.response(202, DayTaskSchema)
 def make_day(query: dict[str, Any], body: dict[str, Any]) -> Any:
     """Plan a date's day; a second run for the date replaces the first."""
     given = {"target_date": query["target_date"].isoformat(), **body}

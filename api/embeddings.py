@@ -8,10 +8,10 @@ from flask import jsonify
 from marshmallow import Schema, fields, validate
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.errors import abort
 from jobs.errors import AttemptError, TaskError
-from jobs.fields import Text, not_blank
+from jobs.fields import QueryInteger, Text, not_blank
 from jobs.handlers.embedding import COLLECTION_CHARS, MAX_DIMENSIONS
 
 blueprint = Blueprint(
@@ -39,15 +39,15 @@ class SearchQuery(Schema):
         validate=validate.Length(1, 200),
         metadata={"description": "As in the tasks that stored the texts; else EMBEDDING_MODEL."},
     )
-    dimensions = fields.Integer(
+    dimensions = QueryInteger(
         load_default=None,
         validate=validate.Range(1, MAX_DIMENSIONS),
         metadata={"description": "As in the tasks that stored the texts."},
     )
-    limit = fields.Integer(load_default=10, validate=validate.Range(1, 100))
+    limit = QueryInteger(load_default=10, validate=validate.Range(1, 100))
 
 
-class FoundText(Schema):
+class FoundText(Answer):
     """A text that was found."""
 
     id = fields.String(metadata={"description": "The caller's, or a hash of the text."})
@@ -64,7 +64,7 @@ class CollectionQuery(Schema):
     collection = Text(required=True, validate=validate.Length(1, COLLECTION_CHARS))
 
 
-class RemovedSchema(Schema):
+class RemovedSchema(Answer):
     """What was removed."""
 
     collection = fields.String()

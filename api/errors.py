@@ -7,6 +7,7 @@ import structlog
 from flask import Flask, Response, jsonify
 from flask_smorest import Api
 from flask_smorest import abort as _smorest_abort
+from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException
 
 from jobs.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyPending, Unavailable, UnknownParents
@@ -17,8 +18,20 @@ _RETRY_AFTER_SECONDS = "2"
 _RETRY_WHEN_FULL_SECONDS = "30"
 
 
+class ErrorSchema(Schema):
+    """Every error."""
+
+    code = fields.Integer(required=True, metadata={"description": "The status code."})
+    status = fields.String(required=True)
+    message = fields.String(required=True, metadata={"description": "For people."})
+    errors = fields.Dict(metadata={"description": "What is wrong where: by `json`, `query` or `headers`, and field."})
+
+
 class JsonErrorApi(Api):
     """flask-smorest's `Api`, with a message in every error and the headers that belong to it."""
+
+    ERROR_SCHEMA = ErrorSchema
+    DEFAULT_ERROR_RESPONSE_NAME = None
 
     def handle_http_exception(self, error: HTTPException) -> tuple[Any, int, dict[str, Any]]:
         """`{"code", "status", "message", "errors"?}`; keeps Allow (405) and the like."""

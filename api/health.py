@@ -5,10 +5,10 @@ from typing import Any
 
 import structlog
 from flask import jsonify
-from marshmallow import Schema, fields
+from marshmallow import fields
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.paging import shown_by
 from jobs import __version__
 from jobs.beats import LEASE_SECONDS
@@ -21,7 +21,7 @@ blueprint = Blueprint("health", __name__, description="Is it alive, is it ready"
 log = structlog.get_logger(__name__)
 
 
-class Liveness(Schema):
+class Liveness(Answer):
     """The process answers."""
 
     status = fields.String()
@@ -30,7 +30,7 @@ class Liveness(Schema):
     timestamp = fields.AwareDateTime()
 
 
-class Readiness(Schema):
+class Readiness(Answer):
     """What it needs answers, too."""
 
     status = fields.String(metadata={"enum": ["healthy", "unhealthy"]})
@@ -38,12 +38,12 @@ class Readiness(Schema):
     database = fields.Boolean()
     workers = fields.Integer()
     scheduler = fields.Boolean()
-    next_firing = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    next_firing = fields.AwareDateTime(allow_none=True)
     has_today_schedule = fields.Boolean()
     timestamp = fields.AwareDateTime()
 
 
-class WorkerSchema(Schema):
+class WorkerSchema(Answer):
     """A worker that beats."""
 
     name = fields.String()
@@ -54,7 +54,7 @@ class WorkerSchema(Schema):
     last_heartbeat = fields.AwareDateTime()
 
 
-class Workers(Schema):
+class Workers(Answer):
     """All of them."""
 
     status = fields.String(metadata={"enum": ["healthy", "unhealthy"]})

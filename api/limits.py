@@ -24,7 +24,7 @@ from jobs.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-_EXEMPT: Final = frozenset({"health.liveness", "health.readiness", "metrics.metrics"})
+EXEMPT: Final = frozenset({"health.liveness", "health.readiness", "metrics.metrics"})
 _GENERATE: Final = "daily_life.make_day"
 _REDIS_SECONDS: Final = 0.1  # no answer within this time: it is away,
 _AWAY_SECONDS: Final = 5.0  # and is left alone for this long
@@ -139,7 +139,7 @@ def _named(name: str, setting: str) -> list[tuple[str, RateLimitItem]]:
 
 
 def _is_exempt() -> bool:
-    return request.endpoint in _EXEMPT or (request.endpoint or "").endswith("static")
+    return request.endpoint in EXEMPT or (request.endpoint or "").endswith("static")
 
 
 def _address() -> str:

@@ -16,6 +16,7 @@ from api.errors import abort
 from api.schemas import BatchSchema, TaskEventSchema
 from api.topics import BatchWatcher, Place, TaskWatcher, Topic, Watcher
 from api.watching import TooManyWatchers
+from jobs.fields import QueryInteger
 
 blueprint = Blueprint("live", __name__, url_prefix="/api/v1", description="Watch tasks and batches while they move")
 
@@ -50,7 +51,7 @@ A comment comes every 15 seconds in which nothing happens."""
 class AfterQuery(Schema):
     """Where to go on."""
 
-    after = fields.Integer(
+    after = QueryInteger(
         load_default=0, validate=validate.Range(0, 2**63 - 1), metadata={"description": "Only events behind this id."}
     )
 
@@ -71,7 +72,6 @@ def _streamed(example: str) -> dict[int, Any]:
 @blueprint.arguments(AfterQuery, location="query", unknown="raise")
 @blueprint.arguments(LastEventHeader, location="headers")
 @blueprint.response(200, TaskEventSchema(many=True))
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(503, description="Too many watch already; try again after Retry-After seconds")
 @blueprint.doc(
     description=_TASK_STREAM,
@@ -94,7 +94,6 @@ def task_events(query: dict[str, Any], headers: dict[str, Any], task_id: int) ->
 
 @blueprint.get("/batches/<id:batch_id>/events")
 @blueprint.response(200, BatchSchema)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(503, description="Too many watch already; try again after Retry-After seconds")
 @blueprint.doc(
     description=_BATCH_STREAM,

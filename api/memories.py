@@ -3,10 +3,10 @@
 from typing import Any
 
 from flask import g, jsonify, url_for
-from marshmallow import Schema, fields
+from marshmallow import fields
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
 from jobs.errors import found
 from jobs.fields import Text
@@ -16,14 +16,14 @@ from jobs.store import listing
 blueprint = Blueprint("memories", __name__, url_prefix="/api/v1", description="Remember conversations by topic")
 
 
-class MemorizedSchema(Schema):
+class MemorizedSchema(Answer):
     """What follows."""
 
     message = fields.String()
     task_id = fields.Integer()
 
 
-class MemorySchema(Schema):
+class MemorySchema(Answer):
     """What is known of a topic."""
 
     id = fields.Integer()
@@ -32,8 +32,8 @@ class MemorySchema(Schema):
     facts = fields.List(fields.String())
     version = fields.Integer(metadata={"description": "How many consolidations made it."})
     task_id = fields.Integer(metadata={"description": "The last of them."})
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    created_at = fields.AwareDateTime()
+    updated_at = fields.AwareDateTime()
 
 
 class MemoryQuery(Paging):
@@ -70,7 +70,6 @@ def list_memories(query: dict[str, Any]) -> Any:
 
 @blueprint.get("/memories/<id:memory_id>")
 @blueprint.response(200, MemorySchema)
-@blueprint.alt_response(404, description="There is none")
 def get_memory(memory_id: int) -> Any:
     """One memory."""
     return jsonify(shown(found(services.get().database.one("get_memory", {"id": memory_id}), "memory", memory_id)))

@@ -27,6 +27,8 @@ blueprint = Blueprint("metrics", __name__, description="Numbers for Prometheus")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+_EXAMPLE = 'pressroom_queue_depth{queue="low"} 3.0\n'
+
 disable_created_metrics()  # type: ignore[no-untyped-call]
 _http = CollectorRegistry()
 _TIMINGS = Histogram(
@@ -67,7 +69,7 @@ def forget_process(pid: int) -> None:
 
 
 @blueprint.get("/metrics")
-@blueprint.response(200, content_type="text/plain")
+@blueprint.response(200, {"type": "string"}, content_type="text/plain", example=_EXAMPLE)
 def metrics() -> Any:
     """Everything in Prometheus's text format; the same from every web process."""
     tools = services.get()

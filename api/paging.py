@@ -9,6 +9,7 @@ from marshmallow import Schema, fields, validate
 
 from api import services
 from api.errors import abort
+from jobs.fields import QueryInteger
 from jobs.store.database import Row
 from jobs.store.listing import BadCursor, Listing, Page
 
@@ -16,8 +17,8 @@ from jobs.store.listing import BadCursor, Listing, Page
 class Paging(Schema):
     """What every list's query may say."""
 
-    skip = fields.Integer(load_default=0, validate=validate.Range(0, 2**31))
-    limit = fields.Integer(load_default=100, validate=validate.Range(1, 1000))
+    skip = QueryInteger(load_default=0, validate=validate.Range(0, 2**31))
+    limit = QueryInteger(load_default=100, validate=validate.Range(1, 1000))
     cursor = fields.String(
         metadata={"description": "From the Link header of the page before; with the same sort and filters."}
     )

@@ -7,9 +7,10 @@ from zoneinfo import available_timezones
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from api import services
+from api.bodies import Answer, Change
 from api.paging import Paging, sort_field
 from api.schemas import POSITIVE_ID, UtcDateTime
-from jobs.fields import JsonObject, StrictInteger, Text
+from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text
 from jobs.store import listing
 from scheduler.executors import EXECUTORS
 from scheduler.planner import GRACE, MOST_FIRED
@@ -20,22 +21,24 @@ _MISFIRE = (
     f"For slots that passed more than {GRACE.total_seconds():g} s ago while nothing ran: fire one for all of them, "
     f"all (the newest {MOST_FIRED} at the most), or none."
 )
+_CRON = {"description": "Five fields.", "format": "cron", "example": "0 8 * * *"}
+_ZONE = {"description": "An IANA zone.", "format": "iana-time-zone", "example": "Asia/Shanghai"}
 _OVERLAP = "For a firing that comes while the last one, or a task it submitted, still works."
-_NOT_EVERYWHERE = {"localtime", "posixrules", "Factory"}  # names that mean something else on the next machine
+NOT_EVERYWHERE = {"localtime", "posixrules", "Factory"}  # names that mean something else on the next machine
 _LONGEST_INTERVAL = timedelta(days=3660)
 _STATUSES = ("PENDING", "COMPLETED", "FAILED", "SKIPPED")
 
 
-class ScheduleFields(Schema):
+class ScheduleFields(Change):
     """What a schedule consists of; how the facts fit together is checked on the whole."""
 
     name = Text(validate=validate.Length(1, 200))
     description = Text(validate=validate.Length(max=10_000))
     task_type = fields.String(metadata={"description": "An executor's name, see /executors."})
-    cron_expression = Text(allow_none=True, metadata={"description": "Five fields.", "example": "0 8 * * *"})
+    cron_expression = Text(allow_none=True, metadata=_CRON)
     interval = StrictInteger(allow_none=True, validate=validate.Range(1, 1_000_000))
     interval_unit = fields.String(allow_none=True, validate=validate.OneOf(list(UNITS)))
-    timezone = fields.String(metadata={"description": "An IANA zone.", "example": "Asia/Shanghai"})
+    timezone = fields.String(metadata=_ZONE)
     params = JsonObject(metadata={"description": "As the executor's schema says."})
     is_active = fields.Boolean(truthy={True}, falsy={False})
     misfire_policy = fields.String(
@@ -63,7 +66,7 @@ class NewSchedule(ScheduleFields):
         return {**DEFAULTS, "timezone": services.get().settings.tz_default, **data}
 
 
-class ScheduleSchema(Schema):
+class ScheduleSchema(Answer):
     """A schedule as returned."""
 
     id = fields.Integer()
@@ -78,22 +81,22 @@ class ScheduleSchema(Schema):
     is_active = fields.Boolean()
     misfire_policy = fields.String()
     overlap_policy = fields.String()
-    starts_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    ends_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    next_run_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    last_run_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    starts_at = fields.AwareDateTime(allow_none=True)
+    ends_at = fields.AwareDateTime(allow_none=True)
+    next_run_at = fields.AwareDateTime(allow_none=True)
+    last_run_at = fields.AwareDateTime(allow_none=True)
+    created_at = fields.AwareDateTime()
+    updated_at = fields.AwareDateTime()
 
 
-class ExecutionSchema(Schema):
+class ExecutionSchema(Answer):
     """One slot or firing by hand, and what became of it."""
 
     id = fields.Integer()
     schedule_id = fields.Integer()
     schedule_name = fields.String()
     task_type = fields.String()
-    scheduled_for = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    scheduled_for = fields.AwareDateTime()
     trigger = fields.String(validate=validate.OneOf(["schedule", "manual"]))
     status = fields.String(validate=validate.OneOf(_STATUSES))
     reason = fields.String(
@@ -101,10 +104,10 @@ class ExecutionSchema(Schema):
     )
     detail = fields.String(allow_none=True)
     late_seconds = fields.Float(allow_none=True, metadata={"description": "From its slot to its start."})
-    started_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    result = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
-    error = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    started_at = fields.AwareDateTime(allow_none=True)
+    completed_at = fields.AwareDateTime(allow_none=True)
+    result = fields.Raw(allow_none=True, metadata={"type": "object"})
+    error = fields.Raw(allow_none=True, metadata={"type": "object"})
 
 
 class ScheduleQuery(Paging):
@@ -118,7 +121,7 @@ class ScheduleQuery(Paging):
 class ExecutionQuery(Paging):
     """The query of the list of executions."""
 
-    schedule_id = fields.Integer(validate=POSITIVE_ID)
+    schedule_id = QueryInteger(validate=POSITIVE_ID)
     status = fields.String(validate=validate.OneOf(_STATUSES))
     trigger = fields.String(validate=validate.OneOf(["schedule", "manual"]))
     scheduled_after = UtcDateTime()
@@ -129,17 +132,17 @@ class ExecutionQuery(Paging):
 class PreviewQuery(Schema):
     """How far to look."""
 
-    count = fields.Integer(load_default=10, validate=validate.Range(1, 1000))
+    count = QueryInteger(load_default=10, validate=validate.Range(1, 1000))
 
 
-class Slot(Schema):
+class Slot(Answer):
     """A slot to come."""
 
     local = fields.AwareDateTime(metadata={"description": "In the schedule's zone."})
     utc = fields.AwareDateTime()
 
 
-class ExecutorSchema(Schema):
+class ExecutorSchema(Answer):
     """A registered executor."""
 
     name = fields.String()
@@ -147,7 +150,7 @@ class ExecutorSchema(Schema):
     params_schema = fields.Raw(metadata={"type": "object"})
 
 
-class SchedulerProcess(Schema):
+class SchedulerProcess(Answer):
     """A scheduler process that beats."""
 
     name = fields.String()
@@ -156,7 +159,7 @@ class SchedulerProcess(Schema):
     last_heartbeat = fields.AwareDateTime()
 
 
-class NextFiring(Schema):
+class NextFiring(Answer):
     """What is due next."""
 
     schedule_id = fields.Integer()
@@ -164,7 +167,7 @@ class NextFiring(Schema):
     next_run_at = fields.AwareDateTime()
 
 
-class SchedulerStatus(Schema):
+class SchedulerStatus(Answer):
     """Who fires, and what comes."""
 
     status = fields.String(metadata={"enum": ["healthy", "unhealthy"]})
@@ -194,7 +197,7 @@ def check(data: dict[str, Any]) -> None:
         problems["interval_unit"] = ["Goes with interval, and only with it."]
     elif has_interval and data["interval"] * UNITS[data["interval_unit"]] > _LONGEST_INTERVAL:
         problems["interval"] = [f"Longer than {_LONGEST_INTERVAL.days} days."]
-    if data.get("timezone", "UTC") not in available_timezones() - _NOT_EVERYWHERE:
+    if data.get("timezone", "UTC") not in available_timezones() - NOT_EVERYWHERE:
         problems["timezone"] = ["Not an IANA time zone."]
     executor = EXECUTORS.get(data["task_type"])
     if executor is None:

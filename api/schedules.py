@@ -77,7 +77,6 @@ def list_schedules(query: dict[str, Any]) -> Any:
 
 @blueprint.get("/tasks/<id:schedule_id>")
 @blueprint.response(200, ScheduleSchema)
-@blueprint.alt_response(404, description="There is none")
 def get_schedule(schedule_id: int) -> Any:
     """One schedule."""
     return jsonify(shown(services.get().schedules.get(schedule_id)))
@@ -86,7 +85,6 @@ def get_schedule(schedule_id: int) -> Any:
 @blueprint.put("/tasks/<id:schedule_id>")
 @blueprint.arguments(NewSchedule)
 @blueprint.response(200, ScheduleSchema)
-@blueprint.alt_response(404, description="There is none")
 def replace_schedule(wanted: dict[str, Any], schedule_id: int) -> Any:
     """Put a schedule in another's place."""
     return jsonify(shown(services.get().schedules.change(schedule_id, wanted)))
@@ -95,7 +93,6 @@ def replace_schedule(wanted: dict[str, Any], schedule_id: int) -> Any:
 @blueprint.patch("/tasks/<id:schedule_id>")
 @blueprint.arguments(ScheduleFields)
 @blueprint.response(200, ScheduleSchema)
-@blueprint.alt_response(404, description="There is none")
 def change_schedule(change: dict[str, Any], schedule_id: int) -> Any:
     """Change some facts of a schedule."""
     schedules = services.get().schedules
@@ -114,7 +111,6 @@ def change_schedule(change: dict[str, Any], schedule_id: int) -> Any:
 
 @blueprint.delete("/tasks/<id:schedule_id>")
 @blueprint.response(204)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(409, description="It is built in")
 def delete_schedule(schedule_id: int) -> Any:
     """Remove a schedule; its executions stay."""
@@ -124,7 +120,6 @@ def delete_schedule(schedule_id: int) -> Any:
 
 @blueprint.post("/tasks/<id:schedule_id>/pause")
 @blueprint.response(200, ScheduleSchema)
-@blueprint.alt_response(404, description="There is none")
 def pause_schedule(schedule_id: int) -> Any:
     """Pause a schedule: its slots are noted as skipped."""
     return jsonify(shown(services.get().schedules.change(schedule_id, {"is_active": False})))
@@ -132,7 +127,6 @@ def pause_schedule(schedule_id: int) -> Any:
 
 @blueprint.post("/tasks/<id:schedule_id>/resume")
 @blueprint.response(200, ScheduleSchema)
-@blueprint.alt_response(404, description="There is none")
 def resume_schedule(schedule_id: int) -> Any:
     """Have a paused schedule fire again."""
     return jsonify(shown(services.get().schedules.change(schedule_id, {"is_active": True})))
@@ -140,7 +134,6 @@ def resume_schedule(schedule_id: int) -> Any:
 
 @blueprint.post("/tasks/<id:schedule_id>/trigger")
 @blueprint.response(201, ExecutionSchema)
-@blueprint.alt_response(404, description="There is none")
 def trigger_schedule(schedule_id: int) -> Any:
     """Fire now, also when it is paused or still works; answers with the execution."""
     tools = services.get()
@@ -155,7 +148,6 @@ def trigger_schedule(schedule_id: int) -> Any:
 @blueprint.get("/tasks/<id:schedule_id>/preview")
 @blueprint.arguments(PreviewQuery, location="query", unknown="raise")
 @blueprint.response(200, Slot(many=True))
-@blueprint.alt_response(404, description="There is none")
 def preview_schedule(query: dict[str, Any], schedule_id: int) -> Any:
     """Its next slots, in its own zone and in UTC."""
     schedule = services.get().schedules.get(schedule_id)
@@ -180,7 +172,6 @@ def _execution(execution_id: int) -> dict[str, Any]:
 
 @blueprint.get("/executions/<id:execution_id>")
 @blueprint.response(200, ExecutionSchema)
-@blueprint.alt_response(404, description="There is none")
 def get_execution(execution_id: int) -> Any:
     """One execution."""
     return jsonify(_execution(execution_id))

@@ -7,11 +7,14 @@ from urllib.parse import urlsplit
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validate, validates_schema
+from webargs.fields import DelimitedList
 
 from api import services
+from api.bodies import Answer
 from api.paging import Paging, sort_field
+from api.shapes import describe
 from jobs import templates
-from jobs.fields import JsonObject, StrictInteger, Text, storable_text
+from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text, not_blank, storable_text
 from jobs.lifecycle import Status
 from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
@@ -25,12 +28,14 @@ _MODEL_CHARS = 200
 MAX_PARENTS = 10_000
 POSITIVE_ID = validate.Range(1, 2**63 - 1)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+_YEARS = r"^(000[2-9]|00[1-9]\d|0[1-9]\d\d|[1-8]\d\d\d)-"  # which have room for every offset
 
 
 def json_schema(schema: Schema) -> dict[str, Any]:
     """The JSON Schema (2020-12) of what `schema` loads."""
     spec = APISpec("", "", "3.1.0", plugins=[MarshmallowPlugin()])
     converter = spec.plugins[0].converter
+    describe(converter)
     shape: dict[str, Any] = _inlined(converter.schema2jsonschema(schema), spec)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **shape, "additionalProperties": False}
 
@@ -73,7 +78,8 @@ class UtcDateTime(fields.AwareDateTime):
     """An ISO 8601 time; one without an offset is UTC."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(format="iso", default_timezone=UTC, **options)
+        metadata = {"pattern": _YEARS, **options.pop("metadata", {})}
+        super().__init__(format="iso", default_timezone=UTC, metadata=metadata, **options)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         try:
@@ -98,7 +104,7 @@ class CallbackUrl(fields.Url):
             schemes={"http", "https"},
             require_tld=False,
             validate=validate.Length(max=2000),
-            metadata={"description": "Gets a signed POST when it has ended."},
+            metadata={"description": "Gets a signed POST when it has ended.", "format": "uri", "pattern": "^https?://"},
         )
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -122,7 +128,10 @@ class NewTask(Schema):
     """A task to submit."""
 
     task_type = fields.String(load_default="text_generation")
-    prompt = Text(metadata={"description": "Required for text_generation.", "example": "用一句话介绍人工智能"})
+    prompt = Text(
+        validate=not_blank,
+        metadata={"description": "Required for text_generation.", "example": "用一句话介绍人工智能"},
+    )
     model = Text(
         validate=validate.Length(1, _MODEL_CHARS),
         metadata={"description": "Required for text_generation.", "example": "deepseek-chat"},
@@ -179,9 +188,7 @@ class NewTask(Schema):
         if kind.needs_prompt:
             problems |= {name: ["Missing data for required field."] for name in ("prompt", "model") if name not in data}
         prompt = data.get("prompt")
-        if prompt is not None and not prompt.strip():
-            problems["prompt"] = ["May not be blank."]
-        elif prompt is not None and len(prompt) > tools.settings.prompt_max_chars:
+        if prompt is not None and len(prompt) > tools.settings.prompt_max_chars:
             problems["prompt"] = [f"Longer than {tools.settings.prompt_max_chars} characters."]
         try:
             # As loaded: numbers given as text become numbers, defaults are filled in.
@@ -231,7 +238,7 @@ class TaskErrorSchema(Schema):
     status_code = fields.Integer(metadata={"description": "The provider's, when there was one."})
 
 
-class TaskSchema(Schema):
+class TaskSchema(Answer):
     """A task as returned."""
 
     id = fields.Integer()
@@ -239,22 +246,22 @@ class TaskSchema(Schema):
     model = fields.String(allow_none=True)
     status = fields.String(validate=validate.OneOf(list(Status)))
     priority = fields.Integer()
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    updated_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    created_at = fields.AwareDateTime()
+    updated_at = fields.AwareDateTime()
     task_type = fields.String()
     queue = fields.String(validate=validate.OneOf(QUEUES))
     input = fields.Raw(metadata={"type": "object"})
-    result = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
-    error = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    result = fields.Raw(allow_none=True, metadata={"type": "object"})
+    error = fields.Raw(allow_none=True, metadata={"type": "object"})
     progress = fields.Integer(metadata={"description": "0 to 100."})
     attempt = fields.Integer(metadata={"description": "Attempts so far."})
     max_retries = fields.Integer()
     timeout_seconds = fields.Integer()
     retry = fields.Raw(metadata={"type": "object"})
-    run_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    started_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
-    usage = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    run_at = fields.AwareDateTime(allow_none=True)
+    started_at = fields.AwareDateTime(allow_none=True)
+    completed_at = fields.AwareDateTime(allow_none=True)
+    usage = fields.Raw(allow_none=True, metadata={"type": "object"})
     batch_id = fields.Integer(allow_none=True)
     account_id = fields.Integer(allow_none=True)
     execution_id = fields.Integer(allow_none=True, metadata={"description": "The schedule's firing that made it."})
@@ -271,26 +278,26 @@ class TaskSchema(Schema):
     cancel_requested = fields.Boolean(metadata={"description": "Running, and to be stopped."})
 
 
-class TaskEventSchema(Schema):
+class TaskEventSchema(Answer):
     """One entry of a task's event log."""
 
     id = fields.Integer()
-    at = fields.Raw(metadata={"type": "string", "format": "date-time"})
+    at = fields.AwareDateTime()
     from_status = fields.String(allow_none=True)
     to_status = fields.String()
     attempt = fields.Integer()
     worker = fields.String(allow_none=True)
-    detail = fields.Raw(allow_none=True, metadata={"type": ["object", "null"]})
+    detail = fields.Raw(allow_none=True, metadata={"type": "object"})
 
 
-class BatchErrorSchema(Schema):
+class BatchErrorSchema(Answer):
     """A failed task of a batch."""
 
     task_id = fields.Integer()
     error = fields.Nested(TaskErrorSchema)
 
 
-class BatchSchema(Schema):
+class BatchSchema(Answer):
     """A batch as returned."""
 
     id = fields.Integer()
@@ -300,29 +307,30 @@ class BatchSchema(Schema):
     progress = fields.Integer(metadata={"description": "Percent of its tasks that have ended."})
     errors = fields.List(fields.Nested(BatchErrorSchema), metadata={"description": "The first 100."})
     callback_url = fields.String(allow_none=True)
-    created_at = fields.Raw(metadata={"type": "string", "format": "date-time"})
-    completed_at = fields.Raw(allow_none=True, metadata={"type": ["string", "null"], "format": "date-time"})
+    created_at = fields.AwareDateTime()
+    completed_at = fields.AwareDateTime(allow_none=True)
 
 
-class StatusFilter(fields.String):
-    """One state, or several separated by commas."""
+class StatusName(fields.String):
+    """A state, in capitals or not."""
 
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        names = [name.strip().upper() for name in super()._deserialize(value, *args, **kwargs).split(",")]
-        if unknown := [name for name in names if name not in set(Status)]:
-            raise ValidationError(f"Unknown: {', '.join(unknown)}. There are: {', '.join(Status)}.")
-        return names
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        return str(super()._deserialize(value, *args, **kwargs)).strip().upper()
 
 
 class TaskQuery(Paging):
     """The query of the task list."""
 
-    status = StatusFilter(metadata={"description": "One state, or several separated by commas."})
-    priority = fields.Integer(validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY))
+    status = DelimitedList(
+        StatusName(validate=validate.OneOf(list(Status))),
+        validate=validate.Length(1),
+        metadata={"description": "One state, or several separated by commas."},
+    )
+    priority = QueryInteger(validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY))
     task_type = Text()
     queue = fields.String(validate=validate.OneOf(QUEUES))
-    batch_id = fields.Integer(validate=POSITIVE_ID)
-    account_id = fields.Integer(validate=POSITIVE_ID)
+    batch_id = QueryInteger(validate=POSITIVE_ID)
+    account_id = QueryInteger(validate=POSITIVE_ID)
     created_after = UtcDateTime()
     created_before = UtcDateTime()
     sort = sort_field(TASKS)

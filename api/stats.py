@@ -8,9 +8,9 @@ from flask import jsonify
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from jobs import statistics
-from jobs.fields import Text
+from jobs.fields import QueryInteger, Text
 
 blueprint = Blueprint("stats", __name__, url_prefix="/api/v1/stats", description="Numbers about tasks")
 
@@ -24,23 +24,23 @@ psutil.cpu_percent()  # from here, each call says how it was since the one befor
 class TasksQuery(Schema):
     """Which tasks; from the beginning of the clock hour that was so many hours ago."""
 
-    hours = fields.Integer(load_default=24, validate=validate.Range(1, statistics.MOST_HOURS))
+    hours = QueryInteger(load_default=24, validate=validate.Range(1, statistics.MOST_HOURS))
     task_type = Text(load_default=None, validate=validate.Length(1))
 
 
 class TrendsQuery(TasksQuery):
     """So many clock hours, the one that is running included."""
 
-    hours = fields.Integer(load_default=24, validate=validate.Range(1, _MOST_TREND_HOURS))
+    hours = QueryInteger(load_default=24, validate=validate.Range(1, _MOST_TREND_HOURS))
 
 
 class CostsQuery(Schema):
     """So many calendar days, today included; or all days that the last hours touch."""
 
-    days = fields.Integer(
+    days = QueryInteger(
         validate=validate.Range(1, statistics.KEEP_DAYS), metadata={"description": f"{_DEFAULT_DAYS} if not given."}
     )
-    hours = fields.Integer(validate=validate.Range(1, 24 * statistics.KEEP_DAYS))
+    hours = QueryInteger(validate=validate.Range(1, 24 * statistics.KEEP_DAYS))
 
     @validates_schema
     def _one_span(self, data: dict[str, Any], **_: Any) -> None:
@@ -48,7 +48,7 @@ class CostsQuery(Schema):
             raise ValidationError("Give days or hours, not both.", "hours")
 
 
-class QueueSchema(Schema):
+class QueueSchema(Answer):
     """What waits in a queue: what could be started now, and what is not due yet."""
 
     depth = fields.Integer()
@@ -56,7 +56,7 @@ class QueueSchema(Schema):
     oldest_age_seconds = fields.Float(allow_none=True)
 
 
-class LoadSchema(Schema):
+class LoadSchema(Answer):
     """A worker that beats; `load` is the part of its capacity that is in use."""
 
     name = fields.String()
@@ -68,14 +68,14 @@ class LoadSchema(Schema):
     last_heartbeat = fields.AwareDateTime()
 
 
-class SystemSchema(Schema):
+class SystemSchema(Answer):
     """The machine of this web process."""
 
     cpu_usage_percent = fields.Float()
     memory_usage_mb = fields.Float()
 
 
-class RealtimeSchema(Schema):
+class RealtimeSchema(Answer):
     """What is going on now."""
 
     running_tasks = fields.Integer()
@@ -87,7 +87,7 @@ class RealtimeSchema(Schema):
     system_resources = fields.Nested(SystemSchema)
 
 
-class TimesSchema(Schema):
+class TimesSchema(Answer):
     """Seconds that the last attempts took; null when there are none."""
 
     mean = fields.Float(allow_none=True)
@@ -96,7 +96,7 @@ class TimesSchema(Schema):
     p99 = fields.Float(allow_none=True)
 
 
-class EndsSchema(Schema):
+class EndsSchema(Answer):
     """How tasks ended; `success_rate` (0 to 1) is the part that completed of those that completed or failed."""
 
     total_tasks = fields.Integer()
@@ -122,13 +122,13 @@ class HourSchema(EndsSchema):
     hour = fields.AwareDateTime()
 
 
-class TrendsSchema(Schema):
+class TrendsSchema(Answer):
     """Hour by hour, also empty ones, oldest first."""
 
     trends = fields.List(fields.Nested(HourSchema))
 
 
-class CostSchema(Schema):
+class CostSchema(Answer):
     """Tasks, tokens and money; no model with a price: null. `unpriced_tokens` are those that `money` leaves out."""
 
     tasks = fields.Integer()
@@ -163,7 +163,7 @@ class DayCostSchema(CostSchema):
     day = fields.Date()
 
 
-class CostsSchema(Schema):
+class CostsSchema(Answer):
     """What the tasks that ended since a day have used."""
 
     since = fields.Date()

@@ -4,10 +4,10 @@ import inspect
 from typing import Any
 
 from flask import jsonify
-from marshmallow import Schema, fields, validate
+from marshmallow import fields, validate
 
 from api import services
-from api.bodies import Blueprint
+from api.bodies import Answer, Blueprint
 from api.schemas import RetrySchema, json_schema
 from jobs import documents
 from jobs.errors import NotFound
@@ -21,7 +21,7 @@ blueprint = Blueprint("task_types", __name__, url_prefix="/api/v1/task-types", d
 _DEFAULTS = ("timeout_seconds", "max_retries", "retry", "priority", "queue")
 
 
-class TaskTypeSchema(Schema):
+class TaskTypeSchema(Answer):
     """A task type, with the defaults of its tasks."""
 
     name = fields.String()
@@ -68,7 +68,6 @@ def list_task_types() -> Any:
 
 @blueprint.get("/<name>")
 @blueprint.response(200, TaskTypeSchema)
-@blueprint.alt_response(404, description="There is none")
 def get_task_type(name: str) -> Any:
     """One task type."""
     kind = services.get().task_types.get(name)

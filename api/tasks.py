@@ -59,7 +59,7 @@ def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple
 @blueprint.post("/tasks")
 @blueprint.arguments(NewTask)
 @blueprint.arguments(IdempotencyHeader, location="headers")
-@blueprint.response(201, TaskSchema, headers={"Location": {"schema": {"type": "string"}}})
+@blueprint.response(201, TaskSchema)
 @blueprint.alt_response(200, schema=TaskSchema, description="Idempotency-Key or unique_key again", success=True)
 def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit one task. 201 means that it is committed."""
@@ -80,7 +80,6 @@ def list_tasks(query: dict[str, Any]) -> Any:
 
 @blueprint.get("/tasks/<id:task_id>")
 @blueprint.response(200, TaskSchema)
-@blueprint.alt_response(404, description="There is none")
 def get_task(task_id: int) -> Any:
     """One task."""
     return jsonify(shown_task(services.get().manager.get(task_id)))
@@ -88,7 +87,6 @@ def get_task(task_id: int) -> Any:
 
 @blueprint.post("/tasks/<id:task_id>/cancel")
 @blueprint.response(200, TaskSchema)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(409, description="It has ended already")
 def cancel_task(task_id: int) -> Any:
     """Cancel a task: at once when it waits, within two seconds when it runs."""
@@ -97,7 +95,6 @@ def cancel_task(task_id: int) -> Any:
 
 @blueprint.post("/tasks/<id:task_id>/retry")
 @blueprint.response(200, TaskSchema)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(409, description="It has neither failed nor been cancelled")
 def retry_task(task_id: int) -> Any:
     """Run a failed or cancelled task again."""
@@ -107,7 +104,7 @@ def retry_task(task_id: int) -> Any:
 @blueprint.post("/tasks/batch")
 @blueprint.arguments(NewBatch)
 @blueprint.arguments(IdempotencyHeader, location="headers")
-@blueprint.response(201, BatchSchema, headers={"Location": {"schema": {"type": "string"}}})
+@blueprint.response(201, BatchSchema)
 @blueprint.alt_response(200, schema=BatchSchema, description="Repeated with the same Idempotency-Key", success=True)
 def create_batch(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit up to 10,000 tasks together, all or none."""
@@ -132,7 +129,6 @@ def create_batch(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
 
 @blueprint.get("/batches/<id:batch_id>")
 @blueprint.response(200, BatchSchema)
-@blueprint.alt_response(404, description="There is none")
 def get_batch(batch_id: int) -> Any:
     """A batch: counts by state, percent done, errors."""
     return jsonify(services.get().manager.batch(batch_id))
@@ -140,7 +136,6 @@ def get_batch(batch_id: int) -> Any:
 
 @blueprint.post("/batches/<id:batch_id>/cancel")
 @blueprint.response(200, BatchSchema)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(409, description="It has ended already")
 def cancel_batch(batch_id: int) -> Any:
     """Cancel whatever of a batch has not ended."""
@@ -149,7 +144,6 @@ def cancel_batch(batch_id: int) -> Any:
 
 @blueprint.post("/batches/<id:batch_id>/retry")
 @blueprint.response(200, BatchSchema)
-@blueprint.alt_response(404, description="There is none")
 @blueprint.alt_response(409, description="Nothing of it has failed")
 def retry_batch(batch_id: int) -> Any:
     """Run what failed of a batch again."""
@@ -157,8 +151,8 @@ def retry_batch(batch_id: int) -> Any:
 
 
 @blueprint.get("/tasks/<id:task_id>/profile")
-@blueprint.response(200, content_type="text/html")
-@blueprint.alt_response(404, description="There is none")
+@blueprint.response(200, {"type": "string"}, content_type="text/html", example="<!doctype html>...")
+@blueprint.alt_response(303, description="A browser without a session is sent to /login")
 def task_profile(task_id: int) -> Any:
     """Where the last attempt spent its time, as a page, for tasks submitted with `profile`."""
     page = services.get().manager.profile(task_id)

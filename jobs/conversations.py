@@ -5,16 +5,17 @@ from typing import Any, Final
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from jobs.fields import Text
+from jobs.fields import NOT_BLANK, STORABLE, Text
 
 MAX_CHARS: Final = 1_000_000
 _MAX_MESSAGES: Final = 10_000
+_ROLE_CHARS: Final = 200
 
 
 class Said(Schema):
     """One message."""
 
-    role = Text(required=True, validate=validate.Length(1, 200), metadata={"description": "Who said it."})
+    role = Text(required=True, validate=validate.Length(1, _ROLE_CHARS), metadata={"description": "Who said it."})
     content = Text(required=True)
 
 
@@ -24,7 +25,10 @@ class Conversation(fields.Field[str | list[dict[str, str]]]):
     def __init__(self) -> None:
         message = {
             "type": "object",
-            "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
+            "properties": {
+                "role": {"type": "string", "minLength": 1, "maxLength": _ROLE_CHARS, "pattern": STORABLE},
+                "content": {"type": "string", "pattern": STORABLE},
+            },
             "required": ["role", "content"],
             "additionalProperties": False,
         }
@@ -32,7 +36,10 @@ class Conversation(fields.Field[str | list[dict[str, str]]]):
             required=True,
             metadata={
                 "description": "Messages in order, or one text.",
-                "oneOf": [{"type": "string"}, {"type": "array", "items": message, "minItems": 1}],
+                "oneOf": [
+                    {"type": "string", "pattern": NOT_BLANK},
+                    {"type": "array", "items": message, "minItems": 1, "maxItems": _MAX_MESSAGES},
+                ],
             },
         )
         self._text = Text(required=True)

@@ -1,10 +1,18 @@
 """What arrives from outside: marshmallow fields that are strict about types, and only what can be stored."""
 
+import re
 from typing import Any, Final
 
 from marshmallow import ValidationError, fields
 
 _MAX_DEPTH: Final = 32
+_INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+)?")
+
+MAX_INTEGER: Final = 2**63 - 1
+STORABLE: Final = r"^[^\u0000]*$"
+"""As a pattern of JSON Schema: texts that can be stored."""
+NOT_BLANK: Final = r"^\s*[^\s\u0000][^\u0000]*$"
+"""Such of them that are not only white space."""
 
 
 def storable(text: str) -> str:
@@ -59,15 +67,25 @@ class Text(fields.String):
 
 
 class StrictInteger(fields.Integer):
-    """A JSON integer: no strings, no booleans, no fractions, and within 64 bits."""
+    """A JSON integer: no strings, no booleans, no fractions (5.0 is 5), and within 64 bits."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(strict=True, **options)
 
     def _validated(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_INTEGER:
             raise self.make_error("invalid", input=value)
         return value
+
+
+class QueryInteger(StrictInteger):
+    """An integer within a URL: digits, as JSON would have them; not all that Python reads as one (`1_000`, `１`)."""
+
+    def _validated(self, value: Any) -> int:
+        written = _INTEGER.fullmatch(value) if isinstance(value, str) else None
+        return super()._validated(int(written[1]) if written else value)
 
 
 class JsonObject(fields.Dict):

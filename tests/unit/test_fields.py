@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError
 
-from jobs.fields import JsonObject, StrictInteger, Text
+from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text
 
 
 class Form(Schema):
+    count = QueryInteger()
     text = Text()
     number = StrictInteger()
     document = JsonObject()
@@ -35,6 +36,13 @@ def test_good_values_pass_unchanged(data: dict[str, Any]) -> None:
     assert Form().load(data) == data
 
 
+def test_a_number_without_a_fraction_is_an_integer_however_it_is_written() -> None:
+    number = Form().load({"number": 5.0})["number"]
+    assert (number, type(number)) == (5, int)
+    assert Form().load({"count": "-7"})["count"] == -7
+    assert Form().load({"count": "7.0"})["count"] == 7
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -43,8 +51,15 @@ def test_good_values_pass_unchanged(data: dict[str, Any]) -> None:
         {"text": 5},
         {"text": None},
         {"number": "5"},
-        {"number": 5.0},
+        {"number": 5.5},
+        {"number": 1e300},
         {"number": True},
+        {"count": "1_000"},
+        {"count": "１"},
+        {"count": " 1"},
+        {"count": "5.5"},
+        {"count": "-9223372036854775809"},
+        {"count": ""},
         {"number": 2**63},
         {"document": []},
         {"document": {"a\x00": 1}},
