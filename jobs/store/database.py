@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, LiteralString
@@ -47,6 +48,8 @@ _UNAVAILABLE = (
 _PATIENCE_SECONDS = 15.0
 _RECONNECT_SECONDS = 3.0  # after an outage; the pool's own pauses grow as long as the outage was
 _POOL_WAIT_SECONDS = 1.5
+# Whoever waited in vain need not be waited for again by the next, nor by the same request's next transaction.
+_SHORT_WAIT_SECONDS, _AWAY_SECONDS = 0.1, 1.0
 
 
 def _was_closed(connection: "psycopg.BaseConnection[Any]") -> bool:
@@ -141,6 +144,7 @@ class Database:
             reconnect_timeout=_RECONNECT_SECONDS, check=_check,
             connection_class=_Connection, name="pressroom",
         )  # fmt: skip
+        self._away_until = 0.0
 
     def open(self) -> None:
         """Start connecting in the background; does not wait for the server."""
@@ -168,11 +172,14 @@ class Database:
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Row]]:
         try:
-            with self._pool.connection() as connection:
+            short = _SHORT_WAIT_SECONDS if time.monotonic() < self._away_until else None
+            with self._pool.connection(short) as connection:
                 yield connection
         except Refused:
             raise
         except _UNAVAILABLE as error:
+            if isinstance(error, PoolTimeout):
+                self._away_until = time.monotonic() + _AWAY_SECONDS
             raise Unavailable(_reason(error)) from error
 
 

@@ -125,7 +125,7 @@ def kill_at_commit(cluster: Cluster, chance: random.Random) -> str:
                 victim.kill()
         done.set()
 
-    cluster.proxies.at_next_commit(f"{name} postgres", kill)
+    cluster.proxies.at_commit(f"{name} postgres", chance.randint(1, 20), kill)
     done.wait(20)
     return name
 
