@@ -81,6 +81,16 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
+@contextmanager
+def _outages_told() -> Iterator[None]:
+    try:
+        yield
+    except Refused:
+        raise
+    except _UNAVAILABLE as error:
+        raise Unavailable(_reason(error)) from error
+
+
 def connection_facts(url: str) -> tuple[str, str]:
     """A connection string without its password, and the password (empty when there is none)."""
     facts = psycopg.conninfo.conninfo_to_dict(url)
@@ -127,7 +137,9 @@ class Session:
     def run(self, statement: LiteralString, params: Params | None = None, *, keep_plan: bool = True) -> list[Row]:
         """Rows of a statement composed elsewhere in the store."""
         # psycopg prepares what is executed often, and PostgreSQL then keeps a plan for any parameters.
-        cursor = self._connection.execute(statement, params, prepare=None if keep_plan else False)
+        # Here, too: whoever catches what happens within a transaction must know an outage for one.
+        with _outages_told():
+            cursor = self._connection.execute(statement, params, prepare=None if keep_plan else False)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -171,16 +183,14 @@ class Database:
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Row]]:
-        try:
-            short = _SHORT_WAIT_SECONDS if time.monotonic() < self._away_until else None
-            with self._pool.connection(short) as connection:
-                yield connection
-        except Refused:
-            raise
-        except _UNAVAILABLE as error:
-            if isinstance(error, PoolTimeout):
+        short = _SHORT_WAIT_SECONDS if time.monotonic() < self._away_until else None
+        with _outages_told():
+            try:
+                with self._pool.connection(short) as connection:
+                    yield connection
+            except PoolTimeout:
                 self._away_until = time.monotonic() + _AWAY_SECONDS
-            raise Unavailable(_reason(error)) from error
+                raise
 
 
 class AsyncSession:
