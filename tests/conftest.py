@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from jobs import secrets
 from tests.support.instance import fresh_directory
 from tests.support.model_server import ModelServer
 from tests.support.servers import Servers, serving
+
+# The suite tries the same few examples each time; `pytest --hypothesis-profile long` looks for new ones.
+settings.register_profile("suite", max_examples=100, derandomize=True, deadline=None, database=None)
+settings.register_profile("long", max_examples=10_000, deadline=None, database=None)
+settings.load_profile("suite")
 
 _OURS = tuple(re.findall(r"^# ?([A-Z_]+)=", (Path(__file__).parents[1] / ".env.example").read_text(), re.MULTILINE))
 _GIVEN = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}

@@ -16,7 +16,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from jobs.errors import AttemptError, TaskError
 from jobs.http import parse_retry_after, proxy_for
-from jobs.providers import answers
+from jobs.providers import answers, reading
 from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest, OnText
 from jobs.secrets import clean, learn
 
@@ -26,6 +26,7 @@ TIMEOUTS: Final = httpx.Timeout(connect=10, read=86_400, write=30, pool=30)
 _LIMITS: Final = httpx.Limits(max_connections=0, keepalive_expiry=30)
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
 _MESSAGE_CHARS: Final = 300
+_ERROR_BYTES: Final = 64 * 1024
 
 
 class OpenAIProvider:
@@ -49,7 +50,7 @@ class OpenAIProvider:
         self._headers = httpx.Headers({
             "Host": base.netloc.decode("ascii"),
             "Content-Type": "application/json",
-            "Accept-Encoding": "gzip, deflate",
+            "Accept-Encoding": reading.ENCODINGS,
             "User-Agent": "pressroom",
         })  # fmt: skip
         if api_key:
@@ -69,10 +70,10 @@ class OpenAIProvider:
         body: dict[str, Any] = {"model": request.model, "messages": request.messages, **request.options}
         if on_text is None:
             async with self._post(self._chat, body) as response:
-                return answers.completion(await response.aread())
+                return answers.completion(await reading.whole(response))
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         async with self._post(self._chat, body) as response:
-            return await answers.streamed(response.aiter_lines(), on_text)
+            return await answers.streamed(reading.lines(response), on_text)
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
         """The vectors of texts, by one call; raises like `chat`."""
@@ -80,7 +81,7 @@ class OpenAIProvider:
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
         async with self._post(self._embeddings, body) as response:
-            return answers.vectors(await response.aread(), request)
+            return answers.vectors(await reading.whole(response), request)
 
     @asynccontextmanager
     async def _post(self, url: httpx.URL, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
@@ -89,20 +90,25 @@ class OpenAIProvider:
             "POST", url, headers=self._headers, content=orjson.dumps(body), extensions=self._extensions
         )
         try:
-            response = await self._transport.handle_async_request(request)
+            response = await self._sent(request)
             try:
                 if not response.is_success:
-                    raise AttemptError(self._refusal(response, await response.aread()))
+                    raise AttemptError(self._refusal(response, await _said(response)))
                 yield response
             finally:
                 await response.aclose()
         except (httpx.HTTPError, aiohttp.ClientError) as error:
             raise AttemptError(_transport_error(error, self.name)) from error
 
-    def _refusal(self, response: httpx.Response, content: bytes) -> TaskError:
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._transport.handle_async_request(request)
+        except ValueError as error:  # of the transport itself: a reason phrase that is no text, for one
+            raise reading.invalid("is not well-formed HTTP") from error
+
+    def _refusal(self, response: httpx.Response, said: str) -> TaskError:
         status = response.status_code
-        # Clean before it is cut, or a part of a key could stay.
-        message = f"{self.name} answered {status}{clean(_said(content))[:_MESSAGE_CHARS]}"
+        message = f"{self.name} answered {status}" + (f": {said}" if said else "")
         return TaskError(
             code="rate_limited" if status == httpx.codes.TOO_MANY_REQUESTS else "provider_error",
             message=message,
@@ -129,10 +135,9 @@ def _transport_error(error: Exception, name: str) -> TaskError:
     return TaskError("provider_unreachable", f"{name} could not be reached or hung up{said}.", retryable=True)
 
 
-def _said(content: bytes) -> str:
-    """`: message` from an error body of OpenAI's shape, or nothing."""
+async def _said(response: httpx.Response) -> str:
+    """The message in an error's body, if there is one that can be read."""
     try:
-        message = orjson.loads(content)["error"]["message"]
-    except (ValueError, LookupError, TypeError):
+        return answers.said(await reading.whole(response, _ERROR_BYTES))
+    except AttemptError:
         return ""
-    return f": {message}" if isinstance(message, str) else ""
