@@ -120,7 +120,10 @@ def prove_own_page(token: str | None) -> None:
     Scripts of other sites cannot send JSON here without our consent (CORS), forms they can: hence the token.
     """
     if _origin() != "here":
-        abort(403, message="With a session, changes need the header Origin or Sec-Fetch-Site of our own pages.")
+        message = "With a session, changes need the header Origin or Sec-Fetch-Site of our own pages."
+        if token is None:
+            message = "Log in from our own page: the header Origin or Sec-Fetch-Site is missing."
+        abort(403, message=message)
     if token and request.mimetype in _FORMS:
         given = request.form.get("csrf", "")
         if not hmac.compare_digest(given.encode(), csrf_of(token).encode()):

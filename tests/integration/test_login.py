@@ -186,6 +186,8 @@ class TestSessions:
             answer = client.post("/login", data={"key": token}, headers=headers)
             assert answer.status_code == 403
             assert "Set-Cookie" not in answer.headers
+            said = "header Origin or Sec-Fetch-Site is missing" if not headers else "pages of other sites"
+            assert said in answer.get_json()["message"]
 
     def test_a_key_that_is_sent_goes_before_the_session(self, token: str, client: FlaskClient) -> None:
         log_in(client, token)
