@@ -123,7 +123,7 @@ class CallbackUrl(fields.Url):
         # What names stand for is looked at when they are called.
         if address and not guard.is_allowed(address, services.get().settings.callback_allowed_networks):
             raise ValidationError(
-                "Callbacks may not go to this address: it is not public, and CALLBACK_ALLOWED_NETWORKS does not allow it."
+                "Callbacks may not go to this address: it is not public, and not in CALLBACK_ALLOWED_NETWORKS."
             )
         return url
 

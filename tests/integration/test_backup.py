@@ -36,8 +36,8 @@ def prompts(url: str) -> list[str]:
 def test_a_migrated_database_in_which_nothing_is_yet_takes_a_dump(dump: Path, fresh: str) -> None:
     with psycopg.connect(fresh) as connection:
         connection.execute(
-            "INSERT INTO schedules (name, task_type, cron_expression, timezone, misfire_policy, overlap_policy, builtin)"
-            " VALUES ('b', 't', '0 2 * * *', 'UTC', 'skip', 'skip', 'b')"
+            "INSERT INTO schedules (name, task_type, cron_expression, timezone, misfire_policy, overlap_policy,"
+            " builtin) VALUES ('b', 't', '0 2 * * *', 'UTC', 'skip', 'skip', 'b')"
         )
     asyncio.run(backup.restore(fresh, dump))
     assert prompts(fresh) == ["kept"]

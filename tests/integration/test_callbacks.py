@@ -314,7 +314,7 @@ def test_an_address_that_is_not_allowed_is_refused_at_once(host: str, client: Fl
         answer = client.post(f"/api/v1/{path}", json=body)
         assert answer.status_code == 422
         (said,) = answer.get_json()["errors"]["json"]["callback_url"]
-        assert "not public, and CALLBACK_ALLOWED_NETWORKS" in said
+        assert "not public, and not in CALLBACK_ALLOWED_NETWORKS" in said
 
 
 def test_only_http_is_called(client: FlaskClient) -> None:
