@@ -39,6 +39,15 @@ class TestWaysAround:
                 assert answer.status_code in (401, *open_to_all), (method, path)
                 assert answer.status_code != 200 or method == "OPTIONS"
 
+    @pytest.mark.parametrize("origin", ["http://[x", "http://[::1", "//[", "http://]"])
+    def test_an_origin_that_is_none_is_elsewhere(self, origin: str, shut: FlaskClient) -> None:
+        for path in ("/login", "/api/v1/tasks"):
+            assert shut.post(path, headers={"Origin": origin}).status_code == 403
+
+    def test_a_host_that_is_none_is_not_this_machine(self, client: FlaskClient) -> None:
+        for host in ("[", "[::1", "[x]"):
+            assert client.get("/api/v1/tasks", headers={"Host": host}).status_code in (400, 403)
+
     def test_the_method_is_what_it_says(self, line: Line, client: FlaskClient) -> None:
         token = line("make", "eve", "--scope", "read")
         for header in ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"):
