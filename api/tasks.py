@@ -47,6 +47,19 @@ def _allow(tasks: list[dict[str, Any]]) -> None:
         auth.require(types[name].scope)
 
 
+def _allow_existing(task_id: int) -> None:
+    """The same for a task that is there; types that are no longer known are for all."""
+    if kind := services.get().task_types.get(services.get().manager.get(task_id)["task_type"]):
+        auth.require(kind.scope)
+
+
+def _allow_batch(batch_id: int) -> None:
+    types = services.get().task_types
+    for row in services.get().database.all("batch_task_types", {"id": batch_id}):
+        if kind := types.get(row["task_type"]):
+            auth.require(kind.scope)
+
+
 def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple[Response, int, dict[str, str]]:
     headers = {"Location": location}
     if submitted.replayed:
@@ -92,6 +105,7 @@ def get_task(task_id: int) -> Any:
 @blueprint.alt_response(409, description="It has ended already")
 def cancel_task(task_id: int) -> Any:
     """Cancel a task: at once when it waits, within two seconds when it runs."""
+    _allow_existing(task_id)
     return jsonify(shown_task(services.get().manager.cancel(task_id)))
 
 
@@ -101,6 +115,7 @@ def cancel_task(task_id: int) -> Any:
 @blueprint.alt_response(409, description="It has neither failed nor been cancelled")
 def retry_task(task_id: int) -> Any:
     """Run a failed or cancelled task again."""
+    _allow_existing(task_id)
     return jsonify(shown_task(services.get().manager.retry(task_id)))
 
 
@@ -144,6 +159,7 @@ def get_batch(batch_id: int) -> Any:
 @blueprint.alt_response(409, description="It has ended already")
 def cancel_batch(batch_id: int) -> Any:
     """Cancel whatever of a batch has not ended."""
+    _allow_batch(batch_id)
     return jsonify(services.get().manager.cancel_batch(batch_id))
 
 
@@ -153,6 +169,7 @@ def cancel_batch(batch_id: int) -> Any:
 @blueprint.alt_response(409, description="Nothing of it has failed")
 def retry_batch(batch_id: int) -> Any:
     """Run what failed of a batch again."""
+    _allow_batch(batch_id)
     return jsonify(services.get().manager.retry_batch(batch_id))
 
 

@@ -66,6 +66,21 @@ class TestWaysAround:
             batch = client.post("/api/v1/tasks/batch", json={"tasks": [TASK, task]}, headers=headers)
             assert batch.status_code == status
 
+    @pytest.mark.parametrize("kind", ["cleanup", "database_backup"])
+    def test_nor_may_others_stop_or_repeat_it(self, kind: str, line: Line, client: FlaskClient) -> None:
+        keys = {scope: bearer(line("make", scope, "--scope", scope)) for scope in ("submit", "admin")}
+        task = {"task_type": kind, "delay_seconds": 3600}
+        rooms = [
+            f"tasks/{client.post('/api/v1/tasks', json=task, headers=keys['admin']).get_json()['id']}",
+            "batches/{id}".format(
+                **client.post("/api/v1/tasks/batch", json={"tasks": [task, TASK]}, headers=keys["admin"]).get_json()
+            ),
+        ]
+        for room in rooms:
+            for act in ("cancel", "retry"):
+                assert client.post(f"/api/v1/{room}/{act}", headers=keys["submit"]).status_code == 403
+                assert client.post(f"/api/v1/{room}/{act}", headers=keys["admin"]).status_code in (200, 409)
+
     @pytest.mark.parametrize("path", ["/api/v1/callbacks/secret", "/api/v1/audit", "/rq/", "/rq/0/data/workers.json"])
     def test_whoever_may_only_look_does_not_see_secrets(self, path: str, line: Line, client: FlaskClient) -> None:
         for scope, status in (("read", 403), ("submit", 403), ("admin", 200)):
