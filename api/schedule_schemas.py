@@ -22,6 +22,7 @@ _MISFIRE = (
 )
 _OVERLAP = "For a firing that comes while the last one, or a task it submitted, still works."
 _NOT_EVERYWHERE = {"localtime", "posixrules", "Factory"}  # names that mean something else on the next machine
+_CRON_CHARS = 500  # every number of every field fits; it is read anew for each slot
 _LONGEST_INTERVAL = timedelta(days=3660)
 _STATUSES = ("PENDING", "COMPLETED", "FAILED", "SKIPPED")
 
@@ -32,7 +33,11 @@ class ScheduleFields(Schema):
     name = Text(validate=validate.Length(1, 200))
     description = Text(validate=validate.Length(max=10_000))
     task_type = fields.String(metadata={"description": "An executor's name, see /executors."})
-    cron_expression = Text(allow_none=True, metadata={"description": "Five fields.", "example": "0 8 * * *"})
+    cron_expression = Text(
+        allow_none=True,
+        validate=validate.Length(max=_CRON_CHARS),
+        metadata={"description": "Five fields.", "example": "0 8 * * *"},
+    )
     interval = StrictInteger(allow_none=True, validate=validate.Range(1, 1_000_000))
     interval_unit = fields.String(allow_none=True, validate=validate.OneOf(list(UNITS)))
     timezone = fields.String(metadata={"description": "An IANA zone.", "example": "Asia/Shanghai"})
