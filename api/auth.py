@@ -109,9 +109,16 @@ def _challenge() -> str:
 def _origin() -> str:
     """Where the page is that makes the browser send this: `here`, `elsewhere`, or `unknown`."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if (site and site not in ("same-origin", "none")) or (origin and urlsplit(origin).netloc != request.host):
+    if (site and site not in ("same-origin", "none")) or (origin and _host_of(origin) != request.host):
         return "elsewhere"
     return "here" if origin or site == "same-origin" else "unknown"
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
 
 
 def prove_own_page(token: str | None) -> None:

@@ -198,6 +198,16 @@ def test_a_task_retried_after_its_end_is_watched_again(client: FlaskClient, watc
 
 @pytest.mark.usefixtures("_only_when_told")
 class TestText:
+    def test_what_somebody_else_put_there_harms_no_watcher(
+        self, client: FlaskClient, watch: Watch, database: Database, redis_client: "redis.Redis"
+    ) -> None:
+        worker = Worker(database, redis_client, task_id := submit(client, stream=True))
+        redis_client.set(text_key(task_id, worker._fence), b"\xff")
+        stream = watch(task_id)
+        worker.end()
+        worker.ring(task_id)
+        assert states_of(stream.ended())[-1] == "COMPLETED"
+
     def test_the_text_so_far_comes_first_then_each_piece(
         self, client: FlaskClient, watch: Watch, database: Database, redis_client: "redis.Redis"
     ) -> None:
