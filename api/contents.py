@@ -9,7 +9,7 @@ from api import services
 from api.bodies import Answer, Blueprint, Change
 from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import POSITIVE_ID, TaskSchema
-from jobs.fields import QueryInteger, Text, not_blank
+from jobs.fields import QueryInteger, StrictBoolean, Text, not_blank
 from jobs.shapes import shown_task
 from jobs.store import listing
 
@@ -41,10 +41,8 @@ class Rejection(Schema):
     """Why a content is rejected."""
 
     reason = Text(required=True, validate=[validate.Length(1, 10_000), not_blank])
-    regenerate = fields.Boolean(
+    regenerate = StrictBoolean(
         load_default=False,
-        truthy={True},
-        falsy={False},
         metadata={"description": "Try again: a new task whose prompt carries the reason."},
     )
 

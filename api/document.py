@@ -104,6 +104,8 @@ def _headers(endpoint: str) -> dict[str, str]:
 def _implied(operation: Mapping[str, Any], rule: Any) -> Iterator[HTTPStatus]:
     """The errors that follow from how the operation is asked for."""
     yield HTTPStatus.METHOD_NOT_ALLOWED
+    yield HTTPStatus.REQUEST_URI_TOO_LONG
+    yield HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     if rule.endpoint not in OPEN:
         yield from (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
     if rule.endpoint not in EXEMPT:
@@ -111,7 +113,8 @@ def _implied(operation: Mapping[str, Any], rule: Any) -> Iterator[HTTPStatus]:
     if rule.arguments:
         yield HTTPStatus.NOT_FOUND
     if "requestBody" in operation:
-        yield from (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        yield from (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT)
+        yield from (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     if "requestBody" in operation or operation.get("parameters"):
         yield HTTPStatus.UNPROCESSABLE_ENTITY
 

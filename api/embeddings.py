@@ -18,6 +18,7 @@ blueprint = Blueprint(
     "embeddings", __name__, url_prefix="/api/v1/embeddings", description="Search stored texts by similarity"
 )
 
+_QUERY_CHARS = 8000  # a URL has no room for more
 _STATUS = {
     "pgvector_missing": HTTPStatus.SERVICE_UNAVAILABLE,
     "rate_limited": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -30,7 +31,7 @@ class SearchQuery(Schema):
 
     q = Text(
         required=True,
-        validate=[validate.Length(1, 20_000), not_blank],
+        validate=[validate.Length(1, _QUERY_CHARS), not_blank],
         metadata={"description": "Texts that are near to this one are found."},
     )
     collection = Text(load_default="default", validate=validate.Length(1, COLLECTION_CHARS))

@@ -10,7 +10,7 @@ from api import services
 from api.bodies import Answer, Change
 from api.paging import Paging, sort_field
 from api.schemas import POSITIVE_ID, UtcDateTime
-from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text
+from jobs.fields import JsonObject, QueryInteger, StrictBoolean, StrictInteger, Text
 from jobs.store import listing
 from scheduler.executors import EXECUTORS
 from scheduler.planner import GRACE, MOST_FIRED
@@ -41,7 +41,7 @@ class ScheduleFields(Change):
     interval_unit = fields.String(allow_none=True, validate=validate.OneOf(list(UNITS)))
     timezone = fields.String(metadata=_ZONE)
     params = JsonObject(metadata={"description": "As the executor's schema says."})
-    is_active = fields.Boolean(truthy={True}, falsy={False})
+    is_active = StrictBoolean()
     misfire_policy = fields.String(
         validate=validate.OneOf(["fire_once", "fire_all", "skip"]), metadata={"description": _MISFIRE}
     )

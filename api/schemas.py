@@ -14,7 +14,7 @@ from api.bodies import Answer
 from api.paging import Paging, sort_field
 from api.shapes import describe
 from jobs import templates
-from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text, not_blank, storable_text
+from jobs.fields import JsonObject, QueryInteger, StrictBoolean, StrictInteger, Text, not_blank, storable_text
 from jobs.lifecycle import Status
 from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
@@ -57,7 +57,7 @@ class RetrySchema(Schema):
     strategy = fields.String(validate=validate.OneOf(["exponential", "linear", "fixed", "custom"]))
     base_delay = fields.Float(validate=validate.Range(0, MAX_TIMEOUT_SECONDS), metadata={"description": "Seconds."})
     max_delay = fields.Float(validate=validate.Range(0, MAX_TIMEOUT_SECONDS), metadata={"description": "Seconds."})
-    jitter = fields.Boolean(truthy={True}, falsy={False})
+    jitter = StrictBoolean()
     delays = fields.List(
         fields.Float(validate=validate.Range(0, MAX_TIMEOUT_SECONDS)),
         validate=validate.Length(1, 100),
@@ -174,12 +174,8 @@ class NewTask(Schema):
         metadata={"description": "Seconds. An equal task completed within them gives its result at once."},
     )
     callback_url = CallbackUrl()
-    stream = fields.Boolean(
-        truthy={True}, falsy={False}, metadata={"description": "Show the text while it is generated."}
-    )
-    profile = fields.Boolean(
-        truthy={True}, falsy={False}, metadata={"description": "Keep a profile of where its time goes."}
-    )
+    stream = StrictBoolean(metadata={"description": "Show the text while it is generated."})
+    profile = StrictBoolean(metadata={"description": "Keep a profile of where its time goes."})
 
     @validates_schema(skip_on_field_errors=True)
     def _fits_its_type(self, data: dict[str, Any], **_: Any) -> None:

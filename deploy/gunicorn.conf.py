@@ -6,8 +6,10 @@ import signal
 import sys
 from pathlib import Path
 
+from gunicorn import util
 from gunicorn.glogging import Logger
 
+from deploy import refusals
 from jobs import access, logs, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
@@ -59,6 +61,8 @@ worker_connections = max(threads + 100, min(10_000, _files - threads - 500))
 graceful_timeout = int(_settings.shutdown_grace_seconds)
 timeout = 60
 keepalive = 30
+limit_request_line = 8190
+util.write_error = refusals.write_error
 control_socket_disable = True
 # What proxies say is ours to judge (TRUSTED_PROXIES); by itself gunicorn would believe whoever calls from this machine.
 forwarded_allow_ips = ""

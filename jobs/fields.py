@@ -88,6 +88,15 @@ class QueryInteger(StrictInteger):
         return super()._validated(int(written[1]) if written else value)
 
 
+class StrictBoolean(fields.Boolean):
+    """true or false: not 0 and 1, which Python takes for these."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class JsonObject(fields.Dict):
     """Any JSON object that can be stored."""
 

@@ -65,7 +65,7 @@ def _passed(times: Timetable, first: datetime, now: datetime) -> tuple[list[date
     """The newest slots from `first` to `now`, `MOST_NOTED` at the most, and the one that follows."""
     # Cron has a slot a minute at the most: a first look far back could be endless.
     shortest = times.interval or timedelta(minutes=1)
-    recent = now - MOST_NOTED * shortest
+    recent = now - min(MOST_NOTED * shortest, now - first)
     passed = deque([first], maxlen=MOST_NOTED)
     for number, slot in enumerate(times.slots(first)):
         if slot > now:

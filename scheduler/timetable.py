@@ -25,6 +25,7 @@ UNITS: Final = {
 _NUMBER, _NAME = r"\d{1,2}", r"(?:\d{1,2}|[a-z]{3})"
 _PARTS: Final = {"minute": _NUMBER, "hour": _NUMBER, "day": _NUMBER, "month": _NAME, "weekday": _NAME}
 _RANGE = re.compile(r"(\d+)-(\d+)")
+_SINGLE: Final = re.compile(r"(?<!\w)(\w+)-\1(?:/\d+)?(?!\w)", re.IGNORECASE)
 _A_DAY_AND_MORE: Final = timedelta(hours=30)  # longer than any change of a clock
 
 
@@ -72,7 +73,7 @@ class Timetable:
         # Where the clock was changed: early enough to see times that this moved behind `after`.
         local = here.replace(tzinfo=None) - abs(change)
         last = after
-        walker = croniter(self.cron, local)
+        walker = _walker(self.cron, local)
         while True:
             try:
                 moment = moment_of(walker.get_next(datetime), self.zone)
@@ -81,6 +82,11 @@ class Timetable:
             if moment > last:
                 last = moment
                 yield moment
+
+
+def _walker(expression: str, local: datetime) -> croniter:
+    """Walks the wall-clock times after `local`. croniter takes `5-5` for the whole range: it is just 5."""
+    return croniter(_SINGLE.sub(r"\1", expression), local)
 
 
 def moment_of(local: datetime, zone: ZoneInfo) -> datetime:
@@ -119,7 +125,7 @@ def check_cron(expression: str) -> None:
         if not re.fullmatch(f"{piece}(?:,{piece})*", field, re.IGNORECASE) or backwards:
             raise ValueError(f"The {name} field {field!r} is not a number, name, list, range or step.")
     try:
-        croniter(expression, datetime(2000, 1, 1)).get_next(datetime)  # noqa: DTZ001 - a wall-clock time
+        _walker(expression, datetime(2000, 1, 1)).get_next(datetime)  # noqa: DTZ001 - a wall-clock time
     except CroniterBadDateError:
         raise ValueError("Such a date never comes.") from None
     except (CroniterError, ValueError, KeyError, OverflowError) as error:

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from jobs import structured
-from jobs.fields import StrictInteger, Text
+from jobs.fields import StrictBoolean, StrictInteger, Text
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
 from jobs.retry import PATIENT
@@ -22,9 +22,7 @@ class ContentInput(Schema):
     requirements = Text(allow_none=True, validate=validate.Length(max=10_000))
     tone = Text(allow_none=True, validate=_SHORT)
     category = Text(allow_none=True, validate=_SHORT)
-    auto_approve = fields.Boolean(
-        truthy={True}, falsy={False}, metadata={"description": "Approved at once; else it waits for review."}
-    )
+    auto_approve = StrictBoolean(metadata={"description": "Approved at once; else it waits for review."})
     rejected_because = Text(validate=validate.Length(max=10_000))
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from jobs.fields import StrictInteger, Text
+from jobs.fields import StrictBoolean, StrictInteger, Text
 from jobs.priority import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY
 from jobs.store.database import Refused, Row
 from scheduler.executors.registry import Firing, executor
@@ -40,7 +40,9 @@ class ContentParams(Schema):
         metadata={"description": "Required unless topics are given; with topics, they are taken in turn."},
     )
     category = Text(load_default=None, allow_none=True, validate=_SHORT)
-    auto_approve = fields.Boolean(load_default=True, truthy={True}, falsy={False})
+    auto_approve = StrictBoolean(
+        load_default=True,
+    )
     priority = StrictInteger(load_default=DEFAULT_PRIORITY, validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY))
     topics = fields.List(fields.Nested(Topic), allow_none=True, validate=validate.Length(max=1000))
 

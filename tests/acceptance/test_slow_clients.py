@@ -1,5 +1,6 @@
 """Clients that send slowly, or what they did not announce, hold up nobody."""
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -139,3 +140,19 @@ def test_a_connection_carries_one_request_after_another(instance: Instance) -> N
             answer = HTTPResponse(connection)
             answer.begin()
             assert (answer.status, answer.read()[:6]) == (201, b'{"id":')
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 400),
+        (b"G\x00T / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    ],
+    ids=["url", "header", "version", "method"],
+)
+def test_what_is_no_request_is_refused_as_json(instance: Instance, head: bytes, status: int) -> None:
+    answer = ask(instance, head)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == status

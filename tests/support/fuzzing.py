@@ -82,7 +82,9 @@ schemathesis.openapi.format("iana-time-zone", strategies.sampled_from(sorted(ava
 
 def configuration(examples: int, seed: int) -> schemathesis.Config:
     """With so many examples for each operation in each phase; all checks are on."""
-    config = schemathesis.Config.from_dict({"auth": {"openapi": {"bearer": {"bearer": KEY}}}})
+    config = schemathesis.Config.from_dict(
+        {"auth": {"openapi": {"bearer": {"bearer": KEY}}}, "cache": {"enabled": False}}
+    )
     config.update(seed=seed, max_failures=None)
     config.projects.default.generation.update(max_examples=examples)
     return config

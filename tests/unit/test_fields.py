@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError
 
-from jobs.fields import JsonObject, QueryInteger, StrictInteger, Text
+from jobs.fields import JsonObject, QueryInteger, StrictBoolean, StrictInteger, Text
 
 
 class Form(Schema):
     count = QueryInteger()
+    switch = StrictBoolean()
     text = Text()
     number = StrictInteger()
     document = JsonObject()
@@ -27,6 +28,8 @@ def nested(depth: int) -> Any:
     [
         {"text": "中文 🙂"},
         {"number": -5},
+        {"switch": True},
+        {"switch": False},
         {"number": 2**63 - 1},
         {"document": {"a": [1, 2.5, None, True, {"b": "c"}]}},
         {"document": nested(10)},
@@ -54,6 +57,11 @@ def test_a_number_without_a_fraction_is_an_integer_however_it_is_written() -> No
         {"number": 5.5},
         {"number": 1e300},
         {"number": True},
+        {"switch": 0},
+        {"switch": 1},
+        {"switch": 1.0},
+        {"switch": "true"},
+        {"switch": None},
         {"count": "1_000"},
         {"count": "１"},
         {"count": " 1"},

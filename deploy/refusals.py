@@ -1,0 +1,17 @@
+"""What gunicorn refuses before the app sees it (a URL too long, a head that is no HTTP), as JSON like all errors."""
+
+import socket
+from uuid import uuid4
+
+import orjson
+from gunicorn import util
+
+
+def write_error(connection: socket.socket, status: int, reason: str, message: str) -> None:
+    """In the place of `gunicorn.util.write_error`, which answers with a page."""
+    body = orjson.dumps({"code": status, "status": reason, "message": message or reason}) + b"\n"
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"X-Request-ID: {uuid4().hex}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(connection, head.encode("latin-1") + body)
