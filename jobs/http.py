@@ -16,6 +16,15 @@ def proxy_for(url: httpx.URL) -> httpx.Proxy | None:
     return httpx.Proxy(proxy) if proxy and not urllib.request.proxy_bypass(url.host) else None
 
 
+def is_callable(url: str) -> bool:
+    """Whether requests can be made to such a URL: its host may be one that is none."""
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return True
+
+
 def parse_retry_after(value: str | None, now: float) -> float | None:
     """Seconds to wait from a `Retry-After` header (RFC 9110, 10.2.3): a number or an HTTP date.
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import limits
 from marshmallow import ValidationError, validate
 
+from jobs.http import is_callable
 from jobs.priority import QUEUES
 from jobs.webhooks.guard import Networks
 from jobs.webhooks.signing import key_of
@@ -54,8 +56,15 @@ def url(*schemes: str) -> Any:
             raise ValidationError("Not a valid URL.") from error
         if parts.scheme not in schemes or not (parts.netloc or parts.path.strip("/")):
             raise ValidationError(f"Not a URL with one of the schemes {', '.join(schemes)}.")
+        if parts.scheme in ("http", "https") and not is_callable(value):
+            raise ValidationError("Not a valid URL.")
 
     return check
+
+
+def header_value(value: str) -> None:
+    if not re.fullmatch(r"[!-~]*", value):
+        raise ValidationError("May only have visible ASCII characters, without spaces.")
 
 
 def seconds(least: float, most: float) -> Any:

@@ -125,8 +125,19 @@ def embedded_urls(data_dir: Path) -> tuple[str, str]:
 def provider_secret(name: str) -> str | None:
     """The value of the variable, in the environment or `.env`, that PROVIDERS_FILE names as a key's source."""
     env: Any = Env()
-    env.read_env(".env", recurse=False)
+    _read_dotenv(env)
     return cast(str | None, env.str(name, None)) if name else None
+
+
+def _read_dotenv(env: Any) -> None:
+    file = Path(".env")
+    try:
+        if file.is_file() and b"\x00" in file.read_bytes():
+            raise SettingsError({".env": "has NUL characters"})
+        env.read_env(".env", recurse=False)
+    except (OSError, ValueError) as error:
+        # Not what stands there: it may be a secret.
+        raise SettingsError({".env": f"cannot be read as text ({type(error).__name__})"}) from None
 
 
 def use_utc() -> None:
@@ -197,7 +208,7 @@ def load() -> Settings:
     # libpq asks the server for it: times come back in UTC, whatever zone the database is set to.
     os.environ["PGTZ"] = "UTC"
     env: Any = Env(eager=False)
-    env.read_env(".env", recurse=False)
+    _read_dotenv(env)
     parsers = {
         "keys": parse.api_keys,
         "queues": parse.queues,
@@ -233,7 +244,7 @@ def load() -> Settings:
         "app_env": app_env,
         "api_keys": env.keys("API_KEYS", ""),
         "llm_base_url": env.str("LLM_BASE_URL", "", validate=parse.url("http", "https")) or None,
-        "llm_api_key": env.str("LLM_API_KEY", "") or None,
+        "llm_api_key": env.str("LLM_API_KEY", "", validate=parse.header_value) or None,
         "default_model": env.str("DEFAULT_MODEL", "deepseek-chat", validate=validate.Length(min=1)),
         "embedding_model": env.str("EMBEDDING_MODEL", "text-embedding-3-small", validate=validate.Length(1, 200)),
         "providers_file": Path(providers_file) if providers_file else None,

@@ -13,27 +13,33 @@ from jobs.prices import Price, Prices
 from jobs.providers.base import Provider
 from jobs.providers.offline import OfflineProvider
 from jobs.providers.openai import OpenAIProvider
-from jobs.setting_values import password_in
+from jobs.setting_values import header_value, password_in, url
 from jobs.settings import Settings, provider_secret
 
 _LIMITS = ("max_in_flight", "requests_per_minute", "tokens_per_minute")
 
 
 class _Endpoint(Schema):
-    base_url = fields.Url(required=True, schemes={"http", "https"}, require_tld=False)
+    base_url = fields.Url(required=True, schemes={"http", "https"}, require_tld=False, validate=url("http", "https"))
     models = fields.List(fields.String(validate=validate.Length(1)), required=True, validate=validate.Length(1))
     max_in_flight = fields.Integer(strict=True, validate=validate.Range(1))
     requests_per_minute = fields.Integer(strict=True, validate=validate.Range(1))
     tokens_per_minute = fields.Integer(strict=True, validate=validate.Range(1))
-    api_key = fields.String()
+    api_key = fields.String(validate=header_value)
     api_key_env = fields.String()
 
     @validates_schema
     def _one_key(self, data: dict[str, Any], **_: Any) -> None:
         if "api_key" in data and "api_key_env" in data:
             raise ValidationError("give api_key or api_key_env, not both", "api_key")
-        if "api_key_env" in data and not provider_secret(data["api_key_env"]):
-            raise ValidationError("that environment variable is not set", "api_key_env")
+        if "api_key_env" in data:
+            secret = provider_secret(data["api_key_env"])
+            if not secret:
+                raise ValidationError("that environment variable is not set", "api_key_env")
+            try:
+                header_value(secret)
+            except ValidationError as error:
+                raise ValidationError(error.messages, "api_key_env") from None
 
 
 class _Price(Schema):
@@ -135,6 +141,8 @@ def read_file(path: Path) -> File:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError({"PROVIDERS_FILE": f"{path}: {error}"}) from None
+    except RecursionError:
+        raise SettingsError({"PROVIDERS_FILE": f"{path}: nested too deeply"}) from None
     tables = document.pop("providers", {})
     given: dict[str, Any] = {name: document.pop(name) for name in ("currency", "prices") if name in document}
     problems = [f"unknown key {key!r}" for key in document]

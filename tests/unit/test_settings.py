@@ -41,6 +41,10 @@ def test_defaults_need_no_environment() -> None:
         ("WORKER_QUEUES", "high,high"),
         ("WORKER_QUEUES", ","),
         ("WORKER_CONCURRENCY", "0"),
+        ("LLM_BASE_URL", "http://\u2028/v1"),
+        ("LLM_API_KEY", "sk-one\nX-Other: header"),
+        ("LLM_API_KEY", "sk-schlüssel"),
+        ("ALERT_WEBHOOK_URL", "https://\x80/hook"),
         ("RATE_LIMIT_DEFAULT", "often"),
         ("RATE_LIMIT_DEFAULT", "0/minute"),
         ("RATE_LIMIT_GENERATE", "5/fortnight"),
@@ -127,6 +131,17 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypa
     loaded = settings.load()
     monkeypatch.delenv("DEFAULT_MODEL", raising=False)
     assert (loaded.port, loaded.default_model) == (9002, "from-file")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"DATA_DIR=a\x00b\n"])
+def test_a_dotenv_file_that_is_no_text_is_said_to_be_wrong(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert list(caught.value.problems) == [".env"]
 
 
 def test_a_deep_data_dir_still_gets_short_socket_paths(tmp_path: Path) -> None:
