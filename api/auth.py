@@ -48,9 +48,14 @@ def register(app: Flask) -> None:
             return _without_key()
         g.caller = g.key.name
         services.get().keyring.used(g.key)
-        if SCOPES.index(g.key.scope) < SCOPES.index(needed()):
-            abort(403, message=f"This key's scope is {g.key.scope!r}; {needed()!r} is needed.")
+        require(needed())
         return None
+
+
+def require(scope: Scope) -> None:
+    """Refuse the request when its key allows less."""
+    if g.key and SCOPES.index(g.key.scope) < SCOPES.index(scope):
+        abort(403, message=f"This key's scope is {g.key.scope!r}; {scope!r} is needed.")
 
 
 def _presented() -> Key | None:
@@ -104,9 +109,16 @@ def _challenge() -> str:
 def _origin() -> str:
     """Where the page is that makes the browser send this: `here`, `elsewhere`, or `unknown`."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if (site and site not in ("same-origin", "none")) or (origin and urlsplit(origin).netloc != request.host):
+    if (site and site not in ("same-origin", "none")) or (origin and _host_of(origin) != request.host):
         return "elsewhere"
     return "here" if origin or site == "same-origin" else "unknown"
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
 
 
 def prove_own_page(token: str | None) -> None:
@@ -115,7 +127,10 @@ def prove_own_page(token: str | None) -> None:
     Scripts of other sites cannot send JSON here without our consent (CORS), forms they can: hence the token.
     """
     if _origin() != "here":
-        abort(403, message="With a session, changes need the header Origin or Sec-Fetch-Site of our own pages.")
+        message = "With a session, changes need the header Origin or Sec-Fetch-Site of our own pages."
+        if token is None:
+            message = "Log in from our own page: the header Origin or Sec-Fetch-Site is missing."
+        abort(403, message=message)
     if token and request.mimetype in _FORMS:
         given = request.form.get("csrf", "")
         if not hmac.compare_digest(given.encode(), csrf_of(token).encode()):

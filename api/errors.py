@@ -9,6 +9,7 @@ from flask_smorest import Api
 from flask_smorest import abort as _smorest_abort
 from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import NotFound as NotFoundHere
 
 from jobs.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyPending, Unavailable, UnknownParents
 
@@ -52,6 +53,9 @@ def abort(status: int, **details: Any) -> NoReturn:
 def _message(payload: dict[str, Any], error: HTTPException) -> str:
     if "errors" in payload:
         return "The request does not fit; `errors` says where."
+    # The router's own words speak of an address typed by hand.
+    if error.description == NotFoundHere.description:
+        return "There is no such page."
     return error.description or error.name
 
 

@@ -18,6 +18,7 @@ from limits import RateLimitItem
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from api.auth import session_token
 from api.errors import abort
 from jobs.queues import RedisError, connect
 from jobs.settings import Settings
@@ -25,6 +26,7 @@ from jobs.settings import Settings
 log = structlog.get_logger(__name__)
 
 EXEMPT: Final = frozenset({"health.liveness", "health.readiness", "metrics.metrics"})
+_LOGIN: Final = "login.enter"
 _GENERATE: Final = "daily_life.make_day"
 _REDIS_SECONDS: Final = 0.1  # no answer within this time: it is away,
 _AWAY_SECONDS: Final = 5.0  # and is left alone for this long
@@ -97,7 +99,8 @@ def limit_failures(app: Flask, counter: Counter) -> None:
 
     @app.after_request
     def count(response: Response) -> Response:
-        if response.status_code == HTTPStatus.UNAUTHORIZED:
+        # Whoever presents nothing guesses nothing; pages of other sites could make a browser ask so, and shut it out.
+        if response.status_code == HTTPStatus.UNAUTHORIZED and _presents_something():
             count = counter.hit("failures", _FAILURES, _address())
             if not count.left:
                 now = time.monotonic()
@@ -140,6 +143,11 @@ def _named(name: str, setting: str) -> list[tuple[str, RateLimitItem]]:
 
 def _is_exempt() -> bool:
     return request.endpoint in EXEMPT or (request.endpoint or "").endswith("static")
+
+
+def _presents_something() -> bool:
+    given = "Authorization" in request.headers or "X-API-Key" in request.headers or session_token()
+    return bool(given) or request.endpoint == _LOGIN
 
 
 def _address() -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, jsonify, render_template, request, send_from_directory, url_for
+from flask import Blueprint, current_app, g, jsonify, render_template, request, send_from_directory, url_for
 from flask_swagger_ui.flask_swagger_ui import _DIST_DIR as SWAGGER_UI_FILES
 
 from jobs import __version__
@@ -22,7 +22,7 @@ def index() -> Any:
         "dashboard": "/rq/",
     }
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return render_template("index.html", version=__version__, places=places)
+        return render_template("index.html", version=__version__, places=places, needs_key=g.key is not None)
     return jsonify(name="Pressroom", version=__version__, **places)
 
 

@@ -25,6 +25,7 @@ _CRON = {"description": "Five fields.", "format": "cron", "example": "0 8 * * *"
 _ZONE = {"description": "An IANA zone.", "format": "iana-time-zone", "example": "Asia/Shanghai"}
 _OVERLAP = "For a firing that comes while the last one, or a task it submitted, still works."
 NOT_EVERYWHERE = {"localtime", "posixrules", "Factory"}  # names that mean something else on the next machine
+_CRON_CHARS = 500  # every number of every field fits; it is read anew for each slot
 _LONGEST_INTERVAL = timedelta(days=3660)
 _STATUSES = ("PENDING", "COMPLETED", "FAILED", "SKIPPED")
 
@@ -35,7 +36,7 @@ class ScheduleFields(Change):
     name = Text(validate=validate.Length(1, 200))
     description = Text(validate=validate.Length(max=10_000))
     task_type = fields.String(metadata={"description": "An executor's name, see /executors."})
-    cron_expression = Text(allow_none=True, metadata=_CRON)
+    cron_expression = Text(allow_none=True, validate=validate.Length(max=_CRON_CHARS), metadata=_CRON)
     interval = StrictInteger(allow_none=True, validate=validate.Range(1, 1_000_000))
     interval_unit = fields.String(allow_none=True, validate=validate.OneOf(list(UNITS)))
     timezone = fields.String(metadata=_ZONE)

@@ -116,11 +116,15 @@ class CallbackUrl(fields.Url):
             address = guard.literal(parts.hostname or "")
         except ValueError:
             raise self.make_error("invalid", input=value) from None
+        if parts.scheme not in ("", "http", "https"):
+            raise ValidationError("Must be http or https.")
         if has_secret:
             raise ValidationError("May not hold a name or password: others can read it.")
         # What names stand for is looked at when they are called.
         if address and not guard.is_allowed(address, services.get().settings.callback_allowed_networks):
-            raise ValidationError("Callbacks may not go to this address.")
+            raise ValidationError(
+                "Callbacks may not go to this address: it is not public, and not in CALLBACK_ALLOWED_NETWORKS."
+            )
         return url
 
 

@@ -14,6 +14,7 @@ from jobs.errors import NotFound
 from jobs.handlers.registry import TaskType
 from jobs.pools import MODES
 from jobs.priority import QUEUES
+from jobs.setting_values import SCOPES
 
 blueprint = Blueprint("task_types", __name__, url_prefix="/api/v1/task-types", description="What can be submitted")
 
@@ -28,6 +29,7 @@ class TaskTypeSchema(Answer):
     mode = fields.String(validate=validate.OneOf(MODES), metadata={"description": "Where its handler runs."})
     needs_prompt = fields.Boolean(metadata={"description": "Whether prompt and model are required."})
     calls_model = fields.Boolean()
+    scope = fields.String(validate=validate.OneOf(SCOPES), metadata={"description": "What submitting one needs."})
     model = fields.String(allow_none=True, metadata={"description": "Of tasks that name none."})
     timeout_seconds = fields.Integer()
     max_retries = fields.Integer()
@@ -49,6 +51,7 @@ def shown(kind: TaskType) -> dict[str, Any]:
         "mode": kind.mode,
         "needs_prompt": kind.needs_prompt,
         "calls_model": kind.calls_model,
+        "scope": kind.scope,
         "model": made["model"] if kind.calls_model and not kind.needs_prompt else None,
         **{name: made[name] for name in _DEFAULTS},
         "retention_days": settings.task_retention_days if kind.retention_days is None else kind.retention_days,

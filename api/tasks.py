@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Response, g, jsonify, request, url_for
 
-from api import services
+from api import auth, services
 from api.bodies import Blueprint
 from api.errors import abort
 from api.headers import nonce
@@ -37,7 +37,28 @@ _INLINE = re.compile(r"<(script|style)>")
 
 def _idempotency(headers: dict[str, Any]) -> Idempotency | None:
     key = headers.get("idempotency_key")
-    return Idempotency.of(key, request.path, request.get_json()) if key else None
+    # Of this caller: another's answers are not found by guessing.
+    return Idempotency.of(f"{g.caller} {key}", request.path, request.get_json()) if key else None
+
+
+def _allow(tasks: list[dict[str, Any]]) -> None:
+    """Refuse tasks of types that are not for this caller."""
+    types = services.get().task_types
+    for name in {task["task_type"] for task in tasks}:
+        auth.require(types[name].scope)
+
+
+def _allow_existing(task_id: int) -> None:
+    """The same for a task that is there; types that are no longer known are for all."""
+    if kind := services.get().task_types.get(services.get().manager.get(task_id)["task_type"]):
+        auth.require(kind.scope)
+
+
+def _allow_batch(batch_id: int) -> None:
+    types = services.get().task_types
+    for row in services.get().database.all("batch_task_types", {"id": batch_id}):
+        if kind := types.get(row["task_type"]):
+            auth.require(kind.scope)
 
 
 def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple[Response, int, dict[str, str]]:
@@ -56,6 +77,7 @@ def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple
 @blueprint.alt_response(200, schema=TaskSchema, description="Idempotency-Key or unique_key again", success=True)
 def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit one task. 201 means that it is committed."""
+    _allow([wanted])
     submitted = services.get().submitter.task(
         wanted, caller=g.caller, request_id=g.request_id, idempotency=_idempotency(headers)
     )
@@ -82,6 +104,7 @@ def get_task(task_id: int) -> Any:
 @blueprint.alt_response(409, description="It has ended already")
 def cancel_task(task_id: int) -> Any:
     """Cancel a task: at once when it waits, within two seconds when it runs."""
+    _allow_existing(task_id)
     return jsonify(shown_task(services.get().manager.cancel(task_id)))
 
 
@@ -90,6 +113,7 @@ def cancel_task(task_id: int) -> Any:
 @blueprint.alt_response(409, description="It has neither failed nor been cancelled")
 def retry_task(task_id: int) -> Any:
     """Run a failed or cancelled task again."""
+    _allow_existing(task_id)
     return jsonify(shown_task(services.get().manager.retry(task_id)))
 
 
@@ -101,6 +125,7 @@ def retry_task(task_id: int) -> Any:
 def create_batch(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     """Submit up to 10,000 tasks together, all or none."""
     tools = services.get()
+    _allow(wanted["tasks"])
     try:
         submitted = tools.submitter.batch(
             wanted["tasks"],
@@ -130,6 +155,7 @@ def get_batch(batch_id: int) -> Any:
 @blueprint.alt_response(409, description="It has ended already")
 def cancel_batch(batch_id: int) -> Any:
     """Cancel whatever of a batch has not ended."""
+    _allow_batch(batch_id)
     return jsonify(services.get().manager.cancel_batch(batch_id))
 
 
@@ -138,6 +164,7 @@ def cancel_batch(batch_id: int) -> Any:
 @blueprint.alt_response(409, description="Nothing of it has failed")
 def retry_batch(batch_id: int) -> Any:
     """Run what failed of a batch again."""
+    _allow_batch(batch_id)
     return jsonify(services.get().manager.retry_batch(batch_id))
 
 

@@ -242,4 +242,6 @@ class Hub:
             stored = cast(Any, self._redis.mget([text_key(task["task_id"], task["fence"]) for task in tasks]))
         except RedisError:
             return {}  # what comes is heard when Redis is back
-        return {task["task_id"]: text.decode() for task, text in zip(tasks, stored, strict=True) if text}
+        return {
+            task["task_id"]: text.decode(errors="replace") for task, text in zip(tasks, stored, strict=True) if text
+        }

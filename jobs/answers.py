@@ -121,7 +121,11 @@ class Kept:
             kept = found["answer"]
             answer, provider, model = ChatAnswer(**kept["answer"]), kept["provider"], kept["model"]
             return Answered(answer, provider, model, is_new=False, is_counted=found["counted"])
-        answer, provider, model = await ask()
+        try:
+            answer, provider, model = await ask()
+        except BaseException:
+            self._turns[print_of] -= 1  # another attempt need not fail before it asks again
+            raise
         document = orjson.dumps({"answer": asdict(answer), "provider": provider, "model": model}).decode()
         await self._keeper.keep((self._task_id, self._fence, print_of, turn, document))
         return Answered(answer, provider, model, is_new=True, is_counted=True)

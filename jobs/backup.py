@@ -1,6 +1,6 @@
 """Dumps of the database with pg_dump, and back with pg_restore. The password is never on a command line.
 
-`python -m jobs.backup restore FILE` restores into the (empty) database that the settings name.
+`python -m jobs.backup restore FILE` restores into the (empty, or freshly migrated) database that the settings name.
 """
 
 import asyncio
@@ -16,10 +16,11 @@ import structlog
 
 from jobs import settings
 from jobs.bundled import postgres_programs
-from jobs.errors import PressroomError
+from jobs.errors import PressroomError, Unavailable
 from jobs.secrets import clean
-from jobs.settings import child_environment
+from jobs.settings import child_environment, unreachable
 from jobs.store.database import connection_facts
+from jobs.store.emptying import NotEmpty, make_room
 
 log = structlog.get_logger(__name__)
 
@@ -65,13 +66,20 @@ async def dump(url: str, directory: Path, server_version: int) -> Path:
 
 
 async def restore(url: str, file: Path) -> None:
-    """Fill an empty database from a dump, wholly or not at all.
+    """Fill an empty database, or one that was only just migrated, from a dump: wholly or not at all.
 
     Raises:
         BackupError: the file or the database is not fit, or pg_restore failed.
+        Unavailable: the database cannot be reached.
     """
     if not file.is_file():  # noqa: ASYNC240
         raise BackupError(f"There is no file {file}.")
+    # Read through first: a dump that is cut off empties nothing.
+    await _run(None, _program("pg_restore"), "--file", os.devnull, str(file))
+    try:
+        await asyncio.to_thread(make_room, url)
+    except NotEmpty as error:
+        raise BackupError(f"the database is not empty: {error}; restore into an empty one") from error
     # A comment on an extension may only be made by its owner, who may be an administrator.
     options = ("--single-transaction", "--no-owner", "--no-comments", "--exit-on-error")
     await _run(url, _program("pg_restore"), *options, str(file))
@@ -132,9 +140,15 @@ def main() -> int:
     if len(sys.argv) != 3 or sys.argv[1] != "restore":
         sys.stderr.write("usage: python -m jobs.backup restore FILE\n")
         return 2
+    if not sys.argv[2]:
+        sys.stderr.write("pressroom: name a dump: make restore FILE=data/backups/pressroom-....dump\n")
+        return 2
     configured = settings.load_or_exit()
     try:
         asyncio.run(restore(configured.database_url, Path(sys.argv[2])))
+    except Unavailable as error:
+        sys.stderr.write(clean(f"pressroom: {unreachable(configured, error)}\n"))
+        return 1
     except BackupError as error:
         sys.stderr.write(clean(f"pressroom: {error}\n"))
         return 1

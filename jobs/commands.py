@@ -55,7 +55,7 @@ class Commands:
             payload = parse_payload(message)
             command = payload["command"]
             task_ids = {int(task_id) for task_id in payload.get("task_ids") or [payload.get("job_id", 0)]}
-        except (ValueError, TypeError, LookupError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             log.warning("ignored a command that is not understood", channel=self._channel)
             return
         if command in _RQ_STOPS:

@@ -152,8 +152,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 prefix = said.rpartition("_")[0]
                 record(session, who="cli", action=f"keys {wanted.command}", object=f"{wanted.name} {prefix}")
     except Unavailable as error:
-        hint = " (is `make run` up?)" if configured.embedded_database else " (DATABASE_URL)"
-        sys.stderr.write(f"pressroom: the database cannot be reached{hint}: {error}\n")
+        sys.stderr.write(f"pressroom: {settings.unreachable(configured, error)}\n")
         return 1
     except KeyProblem as problem:
         sys.stderr.write(f"pressroom: {problem}\n")

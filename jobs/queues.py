@@ -5,6 +5,7 @@ in PostgreSQL first. The RQ job beside an entry is a picture for RQ's tools; not
 """
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
 ENTRY_POINTS = frozenset({"jobs.entry.perform", "jobs.entry.fire"})
 CLOCK_KEY = "rq:scheduler:scheduled_jobs"
 _SCHEDULE = "schedule-"
+_CARRIED = re.compile(rb"schedule-([1-9][0-9]{0,17})")
 CANCEL_COMMAND = "cancel-tasks"
 LONGEST_WAIT_SECONDS = 5.0  # a ring can be lost with the worker that heard it
 _CHUNK = 1000  # ids in one script call: keeps Redis answering others
@@ -173,10 +175,10 @@ class Doorbell:
             self._schedule(args=[timestamp(), *itertools.chain.from_iterable(chunk)])
 
     def carried_schedules(self) -> dict[int, float]:
-        """The slots that the clock carries, by schedule."""
+        """The slots that the clock carries, by schedule; entries of others are left alone."""
         entries = cast(Any, self.connection.zrange(CLOCK_KEY, 0, -1, withscores=True))
-        named = ((_text(member), due) for member, due in entries)
-        return {int(name.removeprefix(_SCHEDULE)): due for name, due in named if name.startswith(_SCHEDULE)}
+        named = ((_CARRIED.fullmatch(member), due) for member, due in entries)
+        return {int(name[1]): due for name, due in named if name}
 
     def drop_schedules(self, ids: Iterable[int]) -> None:
         """Have the clock forget schedules."""
@@ -233,7 +235,7 @@ class AsyncDoorbell:
         if answer is None:
             return None
         again, pools, ids = answer
-        return Taken(parse_ids(ids), float(again) if again else None, [pool.decode() for pool in pools])
+        return Taken(parse_ids(ids), float(again) if again else None, [pool.decode(errors="replace") for pool in pools])
 
     async def refused(self, pool: str, worker: str, in_flight: int, wait: float | None) -> float:
         """A model's endpoint refused a call: nobody calls it for `wait` seconds; returns for how many."""

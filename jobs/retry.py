@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from jobs.errors import TaskError
+from jobs.errors import DATABASE_AWAY, TaskError
 
 Strategy = Literal["exponential", "linear", "fixed", "custom"]
 
@@ -107,14 +107,16 @@ class Decision:
 def decide(policy: RetryPolicy, error: TaskError, tries: Tries, now: float, chance: float = 0.0) -> Decision:
     """What to do after a failed attempt.
 
-    Waiting out a provider that is busy is free, until the task has done so for too long. Otherwise only errors that
-    can pass are tried again, as long as tries are left. `Retry-After` is a floor under the delay.
+    Waiting out a provider that is busy, or our own database, is free, until the task has done so for too long.
+    Otherwise only errors that can pass are tried again, as long as tries are left. `Retry-After` is a floor under the
+    delay.
 
     Args:
         now: seconds, on the clock of `tries.limited_since`.
         chance: see `RetryPolicy.pause`.
     """
-    if error.means_busy and now - (now if tries.limited_since is None else tries.limited_since) < tries.patience:
+    is_waited_out = error.means_busy or error == DATABASE_AWAY
+    if is_waited_out and now - (now if tries.limited_since is None else tries.limited_since) < tries.patience:
         return Decision(policy.delay(1) if error.retry_after is None else error.retry_after, free=True)
     if not error.retryable or tries.attempt > tries.max_retries:
         return Decision(None)

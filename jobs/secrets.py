@@ -20,6 +20,9 @@ _SHORT: Final = 6
 _GIVEN_TO = (
     r"""(\\*+["']?+\s*+%s\s*+(?:b(?=["']))?+)(?!\[redacted)(?:(\\*+["'])(?!\[redacted)(?:(?!\3)[^\n\r])++\3|%s)"""
 )
+_OUR_WORDS: Final = r"(?!(?<=:)scope(?![^\s,)])|(?<=: )(?:Not|Must|May|Missing|Unknown|Shorter|Longer)(?!\S))"
+"""What follows a colon in our own texts, `name:secret:scope` and `CALLBACK_SECRET: Not ...`, is no secret."""
+
 _GIVEN: Final = rf"\1\2\3{HIDDEN}\3"
 _PATTERNS: Final = (
     # user:password@, and tokens in their place
@@ -40,7 +43,7 @@ _PATTERNS: Final = (
         ("passw", "pwd", "secret", "token", "key", "signature"),
         re.compile(
             r"(?i)(password|passwd|pwd|secret|token|(?:api|access|private)[_-]?key|signature)"
-            + _GIVEN_TO % ("[:=]", r"[^\s\"'&,;)}\]\\]+")
+            + _GIVEN_TO % ("[:=]", _OUR_WORDS + r"[^\s\"'&,;)}\]\\]+")
         ),
         _GIVEN,
     ),

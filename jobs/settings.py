@@ -16,7 +16,7 @@ from environs import Env, EnvValidationError
 from marshmallow import validate
 
 from jobs import setting_values as parse
-from jobs.errors import SettingsError
+from jobs.errors import SettingsError, Unavailable
 from jobs.priority import QUEUES, QueueName
 from jobs.secrets import clean, learn
 from jobs.setting_values import ApiKey
@@ -182,12 +182,21 @@ def is_loopback(host: str) -> bool:
 
 def exposed_by(settings: Settings) -> dict[str, str]:
     """By which settings the service may not be open; variable name -> why, empty on loopback in development."""
-    hint = "set API_KEYS (name:secret:scope), or make a key: python -m jobs.keys make NAME --scope admin"
+    hint = (
+        "set API_KEYS (name:secret:scope), or start once without HOST and APP_ENV, "
+        "make a key (python -m jobs.keys make NAME --scope admin) and start again"
+    )
     if settings.app_env == "production":
         return {"API_KEYS": f"there must be a key when APP_ENV is production; {hint}"}
     if not is_loopback(settings.host):
         return {"HOST": f"{settings.host} is reachable from outside, and there is no key; {hint}"}
     return {}
+
+
+def unreachable(settings: Settings, error: Unavailable) -> str:
+    """What the command line says when the database cannot be reached."""
+    hint = "is `make run` up?" if settings.embedded_database else "DATABASE_URL"
+    return f"the database cannot be reached ({hint}): {error}"
 
 
 def load() -> Settings:

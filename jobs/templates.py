@@ -4,12 +4,15 @@ A small part of Jinja: reading, conditions, filters and loops that are not neste
 be able to keep a worker busy, or reach anything but the results.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, wraps
 from typing import Any, Final
 
 import orjson
 from jinja2 import StrictUndefined, Template, TemplateError, nodes
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from jobs.errors import AttemptError, TaskError
@@ -27,13 +30,54 @@ _MOST_FILTERS: Final = 5  # one on another: some let a text grow each time
 _MOST_NODES: Final = 1000  # parts of all templates of a task: some hundred expressions
 _MOST_LOOPS: Final = 10
 _LONGEST: Final = 1_000_000  # characters that one text may become
+_MOST_SECONDS: Final = 2.0  # of the processor's time, for filling in one text
 
 
 class TemplateProblem(ValueError):
     """A text is not a template that may be used; says why."""
 
 
-_environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+class _Time(threading.local):
+    """How long this thread may still go on filling in."""
+
+    until = float("inf")
+
+    def check(self) -> None:
+        if time.thread_time() > self.until:
+            raise TemplateProblem("It takes too long.")
+
+
+_time = _Time()
+
+
+def _timed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that ends when the time is over: in a loop over a long text, it may be called very often."""
+
+    @wraps(function)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        _time.check()
+        return function(*args, **kwargs)
+
+    return timed
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Reads what the results hold, and nothing that their values have besides: `.items` is a key, not a method."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute`; loops have `index`, `last`..."""
+        return super().getattr(obj, attribute) if isinstance(obj, LoopContext) else self.getitem(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """`obj[argument]`."""
+        _time.check()
+        try:
+            return obj[argument]
+        except (TypeError, LookupError, ValueError):
+            return self.undefined(obj=obj, name=argument)
+
+
+_environment = _Environment(undefined=StrictUndefined, autoescape=False)
 _environment.globals.clear()
 # `map` finds filters here, too.
 _environment.filters = {name: _environment.filters[name] for name in _FILTERS}
@@ -48,8 +92,16 @@ def _join(values: Iterable[Any], separator: str = "", attribute: str | None = No
     return separator.join(texts)
 
 
-# Jinja's own `tojson` is for HTML pages.
-_environment.filters |= {"join": _join, "tojson": lambda value: orjson.dumps(value).decode()}
+def _tojson(value: Any) -> str:
+    """Jinja's own is for HTML pages. A text grows by it, and more when that is done again."""
+    text = orjson.dumps(value).decode()
+    if isinstance(value, str) and len(text) > _LONGEST:
+        raise TemplateProblem(f"It becomes longer than {_LONGEST} characters.")
+    return text
+
+
+_environment.filters |= {"join": _join, "tojson": _tojson}
+_environment.filters = {name: _timed(function) for name, function in _environment.filters.items()}
 
 
 def check(value: Any) -> None:
@@ -133,6 +185,7 @@ def fill(value: Any, parents: Sequence[Mapping[str, Any]], where: str) -> Any:
 
 
 def _fill(text: str, parents: Sequence[Mapping[str, Any]], where: str) -> str:
+    _time.until = time.thread_time() + _MOST_SECONDS
     try:
         parts: list[str] = []
         room = _LONGEST
@@ -146,3 +199,5 @@ def _fill(text: str, parents: Sequence[Mapping[str, Any]], where: str) -> str:
     except Exception as error:  # noqa: BLE001
         message = f"{where} cannot be filled in from the parents' results: {error}"
         raise AttemptError(TaskError("template_error", message)) from None
+    finally:
+        _time.until = float("inf")

@@ -38,7 +38,9 @@ class CleanupInput(Schema):
     )
 
 
-@task_type("database_backup", input_schema=BackupInput, timeout_seconds=3600, max_retries=1, mode="process")
+@task_type(
+    "database_backup", input_schema=BackupInput, timeout_seconds=3600, max_retries=1, mode="process", scope="admin"
+)
 def database_backup(context: Context) -> dict[str, Any]:
     """Dump the database and remove old dumps; the result names the file and its bytes."""
     settings = context.settings
@@ -53,7 +55,7 @@ def database_backup(context: Context) -> dict[str, Any]:
     return {"file": made.name, "bytes": made.stat().st_size, "removed": [path.name for path in removed]}
 
 
-@task_type("cleanup", input_schema=CleanupInput, timeout_seconds=3600, mode="thread")
+@task_type("cleanup", input_schema=CleanupInput, timeout_seconds=3600, mode="thread", scope="admin")
 def cleanup(context: Context) -> dict[str, Any]:
     """Remove what is past its retention: ended tasks with their events, executions... numbers, and old dumps."""
     settings = context.settings

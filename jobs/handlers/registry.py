@@ -12,6 +12,7 @@ from jobs.errors import SettingsError
 from jobs.handlers.context import Context
 from jobs.pools import MODES, Mode, pool_of
 from jobs.retry import DEFAULT_POLICY, RetryPolicy
+from jobs.setting_values import Scope
 
 Handler = Callable[[Context], Awaitable[dict[str, Any]]] | Callable[[Context], dict[str, Any]]
 H = TypeVar("H", bound=Handler)
@@ -45,6 +46,7 @@ class TaskType:
         embeds: whether that is a model for embeddings: the one of tasks that name none is EMBEDDING_MODEL.
         timeout_seconds, max_retries, priority, retention_days: defaults of its tasks; None: those of the settings.
         soft_limit: part of the time limit after which a warning is logged as an event.
+        scope: what a key must allow for submitting its tasks.
     """
 
     name: str
@@ -60,6 +62,7 @@ class TaskType:
     priority: int | None = None
     retention_days: int | None = None
     soft_limit: float = 0.8
+    scope: Scope = "submit"
 
     def pool(self, model: str) -> str:
         """Which tasks its tasks wait together with: those of its lane, and of its model where it calls one."""

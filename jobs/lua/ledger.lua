@@ -16,7 +16,11 @@ for _, run in ipairs(doc.started) do
 end
 
 for _, queue in ipairs({'high', 'default', 'low'}) do
-  redis.call('ZREMRANGEBYSCORE', 'rq:wip:' .. queue, '-inf', doc.time)
+  local wip = 'rq:wip:' .. queue
+  redis.call('ZREMRANGEBYSCORE', wip, '-inf', doc.time)
+  -- What a worker that died left here ends with the last of it, also when nobody writes any more.
+  local last = redis.call('ZREVRANGE', wip, 0, 0, 'WITHSCORES')[2]
+  if last then redis.call('EXPIREAT', wip, last) end
 end
 
 for _, run in ipairs(doc.ended) do

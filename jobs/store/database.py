@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, LiteralString
@@ -47,6 +48,8 @@ _UNAVAILABLE = (
 _PATIENCE_SECONDS = 15.0
 _RECONNECT_SECONDS = 3.0  # after an outage; the pool's own pauses grow as long as the outage was
 _POOL_WAIT_SECONDS = 1.5
+# Whoever waited in vain need not be waited for again by the next, nor by the same request's next transaction.
+_SHORT_WAIT_SECONDS, _AWAY_SECONDS = 0.1, 1.0
 
 
 def _was_closed(connection: "psycopg.BaseConnection[Any]") -> bool:
@@ -76,6 +79,16 @@ async def _check_async(connection: psycopg.AsyncConnection[Row]) -> None:
 def _reason(error: Exception) -> str:
     """The first line of a driver's message: the rest may repeat the connection string."""
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def _outages_told() -> Iterator[None]:
+    try:
+        yield
+    except Refused:
+        raise
+    except _UNAVAILABLE as error:
+        raise Unavailable(_reason(error)) from error
 
 
 def connection_facts(url: str) -> tuple[str, str]:
@@ -124,7 +137,9 @@ class Session:
     def run(self, statement: LiteralString, params: Params | None = None, *, keep_plan: bool = True) -> list[Row]:
         """Rows of a statement composed elsewhere in the store."""
         # psycopg prepares what is executed often, and PostgreSQL then keeps a plan for any parameters.
-        cursor = self._connection.execute(statement, params, prepare=None if keep_plan else False)
+        # Here, too: whoever catches what happens within a transaction must know an outage for one.
+        with _outages_told():
+            cursor = self._connection.execute(statement, params, prepare=None if keep_plan else False)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -141,6 +156,7 @@ class Database:
             reconnect_timeout=_RECONNECT_SECONDS, check=_check,
             connection_class=_Connection, name="pressroom",
         )  # fmt: skip
+        self._away_until = 0.0
 
     def open(self) -> None:
         """Start connecting in the background; does not wait for the server."""
@@ -167,13 +183,14 @@ class Database:
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Row]]:
-        try:
-            with self._pool.connection() as connection:
-                yield connection
-        except Refused:
-            raise
-        except _UNAVAILABLE as error:
-            raise Unavailable(_reason(error)) from error
+        short = _SHORT_WAIT_SECONDS if time.monotonic() < self._away_until else None
+        with _outages_told():
+            try:
+                with self._pool.connection(short) as connection:
+                    yield connection
+            except PoolTimeout:
+                self._away_until = time.monotonic() + _AWAY_SECONDS
+                raise
 
 
 class AsyncSession:

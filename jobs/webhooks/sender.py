@@ -25,7 +25,7 @@ TIMEOUT_SECONDS: Final = 10.0
 
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})  # 303 asks for a GET of something else
 _MOST_REDIRECTS: Final = 3
-_NOT_ALLOWED: Final = "callbacks may not go to its address"
+_NOT_ALLOWED: Final = "callbacks may not go to its address (see CALLBACK_ALLOWED_NETWORKS)"
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": f"Pressroom/{__version__}"}
 
 

@@ -168,7 +168,8 @@ def test_a_backup_restores_into_an_empty_database(setup: Setup, tmp_path: Path) 
         assert one.execute(query).fetchall()[: len(there)] == there
     again = _restore(file, empty)
     assert again.returncode == 1
-    assert "pg_restore failed" in again.stderr
+    assert again.stderr.startswith("pressroom: the database is not empty: it has ")
+    assert again.stderr.count("\n") == 1
     assert "Traceback" not in again.stderr
 
 

@@ -50,6 +50,14 @@ def length(number: int) -> bytes:
     return b"Content-Length: %d\r\n\r\n" % number
 
 
+@pytest.mark.parametrize("header", [b"X-Forwarded-Proto: https", b"SCRIPT_NAME: //evil.example", b"SCRIPT_NAME: /x"])
+def test_nobody_is_believed_to_be_a_proxy_by_calling_from_this_machine(header: bytes, instance: Instance) -> None:
+    head = b"GET //evil.example/docs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    plain, forged = ask(instance, head + b"\r\n"), ask(instance, head + header + b"\r\n\r\n")
+    assert plain.split(b"\r\n")[0] == forged.split(b"\r\n")[0]
+    assert b"Strict-Transport-Security" not in forged
+
+
 def test_slow_clients_end_by_themselves_and_hold_up_nobody(instance: Instance) -> None:
     stop = threading.Event()
 

@@ -44,9 +44,10 @@ def blow(after: str = "") -> Callable[[Blow], Blow]:
     return add
 
 
-def _kill(process: psutil.Process) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.kill()
+def _kill_one(processes: list[psutil.Process], chance: random.Random) -> None:
+    for process in chance.sample(processes, min(1, len(processes))):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 # Processes
@@ -56,8 +57,7 @@ def _kill(process: psutil.Process) -> None:
 def kill_web(cluster: Cluster, chance: random.Random) -> str:
     """The server, or the process that answers."""
     web = cluster.one(WEBS, chance)
-    victim = chance.choice(web.all())
-    _kill(victim)
+    _kill_one(web.all(), chance)
     return web.name
 
 
@@ -65,7 +65,7 @@ def kill_web(cluster: Cluster, chance: random.Random) -> str:
 def kill_worker(cluster: Cluster, chance: random.Random) -> str:
     """With its children orphaned."""
     worker = cluster.one(WORKERS, chance)
-    _kill(worker.me)
+    worker.send(signal.SIGKILL)
     return worker.name
 
 
@@ -73,7 +73,7 @@ def kill_worker(cluster: Cluster, chance: random.Random) -> str:
 def kill_both_workers(cluster: Cluster, _chance: random.Random) -> str:
     """At once."""
     for name in WORKERS:
-        _kill(cluster.processes[name].me)
+        cluster.processes[name].send(signal.SIGKILL)
     return "both"
 
 
@@ -81,8 +81,7 @@ def kill_both_workers(cluster: Cluster, _chance: random.Random) -> str:
 def kill_member(cluster: Cluster, chance: random.Random) -> str:
     """A child of a worker, at work or not."""
     children = cluster.one(WORKERS, chance).all()[1:]
-    if children:
-        _kill(chance.choice(children))
+    _kill_one(children, chance)
     return f"one of {len(children)}"
 
 
@@ -90,7 +89,7 @@ def kill_member(cluster: Cluster, chance: random.Random) -> str:
 def kill_scheduler(cluster: Cluster, chance: random.Random) -> str:
     """The acting one, or the other."""
     scheduler = cluster.one(SCHEDULERS, chance)
-    _kill(scheduler.me)
+    scheduler.send(signal.SIGKILL)
     return scheduler.name
 
 
@@ -98,9 +97,9 @@ def kill_scheduler(cluster: Cluster, chance: random.Random) -> str:
 def suspend_worker(cluster: Cluster, chance: random.Random) -> str:
     """Past its lease; then it goes on."""
     worker = cluster.one(WORKERS, chance)
-    worker.send(signal.SIGSTOP)
+    worker.send_all(signal.SIGSTOP)
     time.sleep(LEASE_SECONDS + chance.uniform(3, 5))
-    worker.send(signal.SIGCONT)
+    worker.send_all(signal.SIGCONT)
     return worker.name
 
 
@@ -108,8 +107,7 @@ def suspend_worker(cluster: Cluster, chance: random.Random) -> str:
 def restart_all(cluster: Cluster, _chance: random.Random) -> str:
     """SIGTERM to everybody, as a deployment does."""
     for name in (*WEBS, *WORKERS, *SCHEDULERS):
-        with suppress(psutil.NoSuchProcess):
-            cluster.processes[name].me.terminate()
+        cluster.processes[name].send(signal.SIGTERM)
     return "all"
 
 
@@ -123,10 +121,11 @@ def kill_at_commit(cluster: Cluster, chance: random.Random) -> str:
     def kill() -> None:
         # The web server's children hold its connections.
         for victim in victims:
-            _kill(victim)
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
         done.set()
 
-    cluster.proxies.at_next_commit(f"{name} postgres", kill)
+    cluster.proxies.at_commit(f"{name} postgres", chance.randint(1, 20), kill)
     done.wait(20)
     return name
 
@@ -137,7 +136,7 @@ def kill_at_commit(cluster: Cluster, chance: random.Random) -> str:
 @blow("redis")
 def kill_redis(cluster: Cluster, _chance: random.Random) -> str:
     """It comes back with what it had a second ago."""
-    _kill(cluster.processes["redis"].me)
+    cluster.processes["redis"].send(signal.SIGKILL)
     return ""
 
 
@@ -154,7 +153,7 @@ def kill_and_empty_redis(cluster: Cluster, _chance: random.Random) -> str:
     """It comes back with nothing."""
     with suppress(redis.RedisError):
         cluster.redis.flushall()
-    _kill(cluster.processes["redis"].me)
+    cluster.processes["redis"].send(signal.SIGKILL)
     return ""
 
 
@@ -165,10 +164,10 @@ def suspend_redis(cluster: Cluster, chance: random.Random) -> str:
 
 
 def _suspended(process: Process, chance: random.Random) -> str:
-    process.send(signal.SIGSTOP)
+    process.send_all(signal.SIGSTOP)
     seconds = chance.uniform(2, 5)
     time.sleep(seconds)
-    process.send(signal.SIGCONT)
+    process.send_all(signal.SIGCONT)
     return f"{seconds:.1f} s"
 
 
@@ -178,21 +177,21 @@ def _suspended(process: Process, chance: random.Random) -> str:
 @blow("postgres")
 def kill_postgres(cluster: Cluster, _chance: random.Random) -> str:
     """The server."""
-    _kill(cluster.processes["postgres"].me)
+    cluster.processes["postgres"].send(signal.SIGKILL)
     return ""
 
 
 @blow("postgres")
 def kill_backend(cluster: Cluster, chance: random.Random) -> str:
     """One of its processes, upon which it restarts itself."""
-    _kill(chance.choice(cluster.processes["postgres"].all()[1:]))
+    _kill_one(cluster.processes["postgres"].all()[1:], chance)
     return ""
 
 
 @blow("postgres")
 def restart_postgres(cluster: Cluster, _chance: random.Random) -> str:
     """As an administrator does."""
-    cluster.processes["postgres"].me.send_signal(signal.SIGINT)
+    cluster.processes["postgres"].send(signal.SIGINT)
     return ""
 
 

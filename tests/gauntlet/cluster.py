@@ -68,12 +68,6 @@ class Process:
             self.start()
 
     @property
-    def me(self) -> psutil.Process:
-        """The process itself."""
-        assert self._process
-        return psutil.Process(self._process.pid)
-
-    @property
     def pid(self) -> int:
         """Its process id, also when it has ended."""
         return self._process.pid if self._process else 0
@@ -81,10 +75,17 @@ class Process:
     def all(self) -> list[psutil.Process]:
         """It and its children, which may be gone by now."""
         with suppress(psutil.NoSuchProcess):
-            return [self.me, *self.me.children(recursive=True)]
+            me = psutil.Process(self.pid)
+            return [me, *me.children(recursive=True)]
         return []
 
     def send(self, number: int) -> None:
+        """A signal to it, if it is there just now."""
+        for process in self.all()[:1]:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def send_all(self, number: int) -> None:
         """A signal to it and its children."""
         for process in self.all():
             with suppress(psutil.NoSuchProcess):
@@ -178,7 +179,7 @@ class Cluster:
             if self._watcher.is_alive():
                 self._watcher.join()
             for process in reversed(self.processes.values()):
-                process.send(signal.SIGCONT)
+                process.send_all(signal.SIGCONT)
                 number = signal.SIGINT if process.name == "postgres" else signal.SIGTERM
                 if process.starts:
                     process.end(number, 15)

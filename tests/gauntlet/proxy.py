@@ -8,7 +8,8 @@ from typing import Literal
 
 State = Literal["open", "cut", "silent"]
 
-_COMMITTED = b"COMMIT\x00"  # in PostgreSQL's answer, see "CommandComplete" among its message formats
+# PostgreSQL's ReadyForQuery, outside a transaction: see its message formats.
+_COMMITTED = b"Z\x00\x00\x00\x05I"
 
 
 class Proxy:
@@ -23,6 +24,7 @@ class Proxy:
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.on_commit: Callable[[], object] | None = None
+        self.commits_left = 0
 
     async def listen(self) -> None:
         """Take a free port."""
@@ -71,7 +73,8 @@ class Proxy:
                 # One side is gone: so is the other.
                 raise ConnectionResetError
             await self._flowing.wait()
-            if self.on_commit and _COMMITTED in data:
+            self.commits_left -= data.count(_COMMITTED)
+            if self.on_commit and _COMMITTED in data and self.commits_left <= 0:
                 on_commit, self.on_commit = self.on_commit, None
                 on_commit()
                 raise ConnectionResetError
@@ -106,8 +109,9 @@ class Proxies:
             if name.endswith(end):
                 asyncio.run_coroutine_threadsafe(proxy.set(state), self._loop).result(10)
 
-    def at_next_commit(self, name: str, do: Callable[[], object]) -> None:
-        """Call once when PostgreSQL has committed something, of which the client behind this proxy never hears."""
+    def at_commit(self, name: str, number: int, do: Callable[[], object]) -> None:
+        """Call once when PostgreSQL has done so many things, of the last of which the client never hears."""
+        self._proxies[name].commits_left = number
         self._proxies[name].on_commit = do
 
     def close(self) -> None:

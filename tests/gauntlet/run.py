@@ -4,6 +4,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,5 +202,11 @@ class Run:
             "submissions of unknown fate": self._notes.unanswered,
             "executions": dict(self._cluster.rows("SELECT status, count(*) FROM executions GROUP BY 1")),
             "worker starts": sum(self._cluster.processes[name].starts for name in WORKERS),
-            "tracebacks in the logs": logs.count("Traceback (most recent call last)"),
+            "tracebacks in the logs": _surprises(logs),
         }
+
+
+def _surprises(logs: str) -> dict[str, int]:
+    """The last lines of the tracebacks in a log, with how many there are of each."""
+    lines = (json.loads(line) for line in logs.splitlines() if line.startswith("{") and "Traceback" in line)
+    return Counter(str(line.get("exception", line)).strip().splitlines()[-1][:120] for line in lines)

@@ -55,6 +55,19 @@ def test_an_answer_is_stored_before_it_is_used(configured: Settings, claim: Clai
     assert (found.is_new, found.is_counted) == (False, False)
 
 
+def test_an_answer_after_a_failure_is_found_by_an_attempt_that_does_not_fail_first(
+    configured: Settings, claim: Claim
+) -> None:
+    async def at_the_second_try(keeper: Keeper) -> None:
+        kept = Kept(keeper, claim.id, claim.fence)
+        with pytest.raises(AssertionError):
+            await kept.answer(REQUEST, asked_again)
+        await kept.answer(REQUEST, answered)
+
+    run(configured, at_the_second_try)
+    assert again(configured, claim).answer.text == "paid for"
+
+
 def test_an_answer_that_came_as_its_attempt_was_cancelled_is_kept(configured: Settings, claim: Claim) -> None:
     async def cancelled(keeper: Keeper) -> None:
         using = asyncio.create_task(Kept(keeper, claim.id, claim.fence).answer(REQUEST, answered))

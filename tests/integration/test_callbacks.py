@@ -301,7 +301,7 @@ def test_names_are_checked_when_they_are_called(
         wait_until(lambda: callbacks(client)[0]["attempts"] > 2, "it was tried")
     (row,) = callbacks(client)
     assert (row["status"], receiver.got) == ("PENDING", [])
-    assert log_of(client, row)[0]["error"] == "callbacks may not go to its address"
+    assert log_of(client, row)[0]["error"] == "callbacks may not go to its address (see CALLBACK_ALLOWED_NETWORKS)"
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,13 @@ def test_an_address_that_is_not_allowed_is_refused_at_once(host: str, client: Fl
     for path, body in (("tasks", {**TASK, **asked}), ("tasks/batch", {**asked, "tasks": [TASK]})):
         answer = client.post(f"/api/v1/{path}", json=body)
         assert answer.status_code == 422
-        assert list(answer.get_json()["errors"]["json"]) == ["callback_url"]
+        (said,) = answer.get_json()["errors"]["json"]["callback_url"]
+        assert "not public, and not in CALLBACK_ALLOWED_NETWORKS" in said
+
+
+def test_only_http_is_called(client: FlaskClient) -> None:
+    answer = client.post("/api/v1/tasks", json={**TASK, "callback_url": "ftp://example.com/hook"})
+    assert answer.get_json()["errors"]["json"] == {"callback_url": ["Must be http or https."]}
 
 
 def test_the_list_filters(client: FlaskClient, database: Database, url: str) -> None:

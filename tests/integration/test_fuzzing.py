@@ -45,8 +45,8 @@ def fuzz(schema: Any, *phases: str) -> fuzzing.Report:
 
 
 def test_requests_that_fit_are_accepted_and_others_refused(app: Flask) -> None:
-    report = fuzz(fuzzing.in_process(app, 4, SEED), "examples", "fuzzing")
-    assert report.requests > 200
+    report = fuzz(fuzzing.in_process(app, 2, SEED), "examples", "fuzzing")
+    assert report.requests > 150
 
 
 def test_every_bound_and_method_is_as_the_document_says(app: Flask) -> None:

@@ -129,6 +129,14 @@ def test_who_guesses_keys_is_soon_refused_even_with_a_right_one(make: Make) -> N
     assert client.get("/api/v1/tasks", headers={"X-Forwarded-For": "192.0.2.2", **bearer("ada")}).status_code == 200
 
 
+def test_requests_without_any_key_shut_nobody_out(make: Make) -> None:
+    client = make(api_keys=KEYS)
+    elsewhere = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    for _ in range(31):
+        assert client.get("/api/v1/tasks", headers=elsewhere).status_code == 401
+    assert client.get("/api/v1/tasks", headers=bearer("ada")).status_code == 200
+
+
 def test_guesses_at_the_login_count_alike(make: Make) -> None:
     client = make(api_keys=KEYS)
     for _ in range(30):
@@ -140,7 +148,7 @@ def test_without_redis_each_process_counts_for_itself_and_says_so_once(make: Mak
     client = make(rate_limit_default="3/minute", api_keys=KEYS, redis_url="redis://127.0.0.1:1/0")
     with structlog.testing.capture_logs() as logs:
         answers = [client.get("/api/v1/tasks", headers=bearer("ada")).status_code for _ in range(4)]
-        guesses = [client.get("/api/v1/tasks").status_code for _ in range(31)]
+        guesses = [client.get("/api/v1/tasks", headers=bearer("eve")).status_code for _ in range(31)]
     assert answers == [200, 200, 200, 429]
     assert guesses == [401] * 30 + [429]
     assert len([line for line in logs if "counts requests for itself" in line["event"]]) == 1

@@ -186,6 +186,13 @@ class TestSessions:
             answer = client.post("/login", data={"key": token}, headers=headers)
             assert answer.status_code == 403
             assert "Set-Cookie" not in answer.headers
+            said = "header Origin or Sec-Fetch-Site is missing" if not headers else "pages of other sites"
+            assert said in answer.get_json()["message"]
+
+    def test_the_front_pages_example_has_a_key_where_one_is_needed(self, token: str, client: FlaskClient) -> None:
+        log_in(client, token)
+        page = client.get("/", headers={"Accept": "text/html"}).get_data(as_text=True)
+        assert "-H 'Authorization: Bearer &lt;key&gt;' \\\n     -d '" in page
 
     def test_a_key_that_is_sent_goes_before_the_session(self, token: str, client: FlaskClient) -> None:
         log_in(client, token)

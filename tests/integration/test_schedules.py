@@ -124,6 +124,7 @@ class TestResource:
             ({"cron_expression": None}, "cron_expression"),
             ({"cron_expression": "0 8 * *"}, "cron_expression"),
             ({"cron_expression": "61 8 * * *"}, "cron_expression"),
+            ({"cron_expression": "0," * 250 + "0 8 * * *"}, "cron_expression"),
             ({"cron_expression": "0 0 31 2 *"}, "cron_expression"),
             ({"cron_expression": None, "interval": 2}, "interval_unit"),
             ({"interval_unit": "hours"}, "interval_unit"),

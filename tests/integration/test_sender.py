@@ -96,7 +96,7 @@ class TestSender:
         self, target: str, receiver: Receiver, url: str
     ) -> None:
         receiver.script.append((307, {"Location": target.format(port=url.rpartition(":")[2])}))
-        assert self.post(url).error == "callbacks may not go to its address"
+        assert self.post(url).error == "callbacks may not go to its address (see CALLBACK_ALLOWED_NETWORKS)"
         assert len(receiver.got) == 1
 
     @pytest.mark.parametrize("target", ["file:///etc/passwd", "gopher://x/", "javascript:1", "http://["])

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from api import create_app, live, services, watching
 from api.requests import Turns
-from jobs.beats import LEASE_SECONDS
+from jobs.beats import LEASE_SECONDS, WATCH_SECONDS
 from jobs.errors import Unavailable
 from jobs.live import MOVED, live_channel, text_key
 from jobs.queues import Doorbell
@@ -157,8 +157,9 @@ class TestTransitionsOfOtherProcesses:
         stream = watch(task_id)
         now = [0.0]
         reconciler = Reconciler(database, doorbell, clock=lambda: now[0])
-        reconciler.watch_workers()
-        now[0] = LEASE_SECONDS + 1
+        while now[0] <= LEASE_SECONDS:
+            reconciler.watch_workers()
+            now[0] += WATCH_SECONDS
         reconciler.watch_workers()
         wait_until(lambda: states_of(stream.events)[-1] == "PENDING", "told that it waits again")
 
@@ -197,6 +198,16 @@ def test_a_task_retried_after_its_end_is_watched_again(client: FlaskClient, watc
 
 @pytest.mark.usefixtures("_only_when_told")
 class TestText:
+    def test_what_somebody_else_put_there_harms_no_watcher(
+        self, client: FlaskClient, watch: Watch, database: Database, redis_client: "redis.Redis"
+    ) -> None:
+        worker = Worker(database, redis_client, task_id := submit(client, stream=True))
+        redis_client.set(text_key(task_id, worker._fence), b"\xff")
+        stream = watch(task_id)
+        worker.end()
+        worker.ring(task_id)
+        assert states_of(stream.ended())[-1] == "COMPLETED"
+
     def test_the_text_so_far_comes_first_then_each_piece(
         self, client: FlaskClient, watch: Watch, database: Database, redis_client: "redis.Redis"
     ) -> None:

@@ -39,12 +39,47 @@ class TestWaysAround:
                 assert answer.status_code in (401, *open_to_all), (method, path)
                 assert answer.status_code != 200 or method == "OPTIONS"
 
+    @pytest.mark.parametrize("origin", ["http://[x", "http://[::1", "//[", "http://]"])
+    def test_an_origin_that_is_none_is_elsewhere(self, origin: str, shut: FlaskClient) -> None:
+        for path in ("/login", "/api/v1/tasks"):
+            assert shut.post(path, headers={"Origin": origin}).status_code == 403
+
+    def test_a_host_that_is_none_is_not_this_machine(self, client: FlaskClient) -> None:
+        for host in ("[", "[::1", "[x]"):
+            assert client.get("/api/v1/tasks", headers={"Host": host}).status_code in (400, 403)
+
     def test_the_method_is_what_it_says(self, line: Line, client: FlaskClient) -> None:
         token = line("make", "eve", "--scope", "read")
         for header in ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"):
             answer = client.get("/api/v1/accounts", headers={**bearer(token), header: "POST"})
             assert answer.status_code == 200
         assert client.get("/api/v1/tasks?_method=DELETE", headers=bearer(token)).status_code == 422
+
+    @pytest.mark.parametrize("kind", ["cleanup", "database_backup"])
+    def test_what_removes_or_copies_everything_is_for_administrators(
+        self, kind: str, line: Line, client: FlaskClient
+    ) -> None:
+        task = {"task_type": kind}
+        for scope, status in (("submit", 403), ("admin", 201)):
+            headers = bearer(line("make", scope, "--scope", scope))
+            assert client.post("/api/v1/tasks", json=task, headers=headers).status_code == status
+            batch = client.post("/api/v1/tasks/batch", json={"tasks": [TASK, task]}, headers=headers)
+            assert batch.status_code == status
+
+    @pytest.mark.parametrize("kind", ["cleanup", "database_backup"])
+    def test_nor_may_others_stop_or_repeat_it(self, kind: str, line: Line, client: FlaskClient) -> None:
+        keys = {scope: bearer(line("make", scope, "--scope", scope)) for scope in ("submit", "admin")}
+        task = {"task_type": kind, "delay_seconds": 3600}
+        rooms = [
+            f"tasks/{client.post('/api/v1/tasks', json=task, headers=keys['admin']).get_json()['id']}",
+            "batches/{id}".format(
+                **client.post("/api/v1/tasks/batch", json={"tasks": [task, TASK]}, headers=keys["admin"]).get_json()
+            ),
+        ]
+        for room in rooms:
+            for act in ("cancel", "retry"):
+                assert client.post(f"/api/v1/{room}/{act}", headers=keys["submit"]).status_code == 403
+                assert client.post(f"/api/v1/{room}/{act}", headers=keys["admin"]).status_code in (200, 409)
 
     @pytest.mark.parametrize("path", ["/api/v1/callbacks/secret", "/api/v1/audit", "/rq/", "/rq/0/data/workers.json"])
     def test_whoever_may_only_look_does_not_see_secrets(self, path: str, line: Line, client: FlaskClient) -> None:

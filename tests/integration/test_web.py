@@ -37,6 +37,10 @@ def test_every_error_is_json_with_a_message(method: str, path: str, status: int,
     assert body["message"]
 
 
+def test_an_unknown_path_is_told_plainly(client: FlaskClient) -> None:
+    assert client.get("/nope").get_json()["message"] == "There is no such page."
+
+
 def test_a_bug_is_a_500_without_its_details(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_self: Any, _task_id: int) -> None:
         raise RuntimeError("secret detail")

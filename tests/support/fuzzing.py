@@ -40,7 +40,7 @@ RULES = re.compile(
             r"May not be blank\.",
             r"Not a valid template: .*",
             r"Not a valid URL\.",
-            r"Callbacks may not go to this address\.",
+            r"Callbacks may not go to this address: .*",
             r"Give cron_expression or interval\.",
             r"Longer than \d+ days\.",
             r"Has \d+ entries for \d+ texts\.",

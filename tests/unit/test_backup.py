@@ -52,6 +52,14 @@ def test_old_dumps_and_left_overs_are_removed_and_nothing_else(tmp_path: Path) -
     }
 
 
+def test_a_restore_without_a_file_says_how_to_name_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["backup", "restore", ""])
+    assert backup.main() == 2
+    assert "name a dump: make restore FILE=" in capsys.readouterr().err
+
+
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(backup.BackupError, match="no file"):
         asyncio.run(backup.restore("postgresql://127.0.0.1:1/x", tmp_path / "none.dump"))

@@ -1,5 +1,6 @@
 """What stands in Redis is data: nothing there is run."""
 
+import asyncio
 import json
 import pickle
 
@@ -9,7 +10,7 @@ from rq.exceptions import DeserializationError
 from rq.job import Job
 
 from jobs import entry
-from jobs.queues import TaskJob, TaskQueue, parse_ids
+from jobs.queues import AsyncDoorbell, Doorbell, Taken, TaskJob, TaskQueue, parse_ids
 
 
 def store(connection: fakeredis.FakeRedis, data: bytes, **more: str) -> TaskJob:
@@ -58,3 +59,20 @@ def test_queues_make_our_jobs_whatever_serializer_is_asked_for() -> None:
 
 def test_foreign_entries_on_a_queue_are_dropped() -> None:
     assert parse_ids([b"12", b"x", b"", b"-1", b"99999999999999999999", b"1.5", b"\xff", b"3"]) == [12, 3]
+
+
+def test_entries_of_the_clock_that_are_not_ours_are_left_alone() -> None:
+    connection = fakeredis.FakeRedis()
+    foreign: list[bytes | str] = ["schedule-abc", "schedule-", "schedule-" + "9" * 30, "schedule-٣", "7", b"\xff\xfe"]
+    connection.zadd("rq:scheduler:scheduled_jobs", dict.fromkeys([*foreign, "schedule-12"], 5.0))
+    assert Doorbell(connection).carried_schedules() == {12: 5.0}
+
+
+def test_names_of_pools_are_read_whatever_they_are() -> None:
+    doorbell = AsyncDoorbell("redis://127.0.0.1:1/0")
+
+    async def answer(**_: object) -> list[object]:
+        return [b"", [b"coroutine:\xff"], [b"7"]]
+
+    doorbell._take = answer  # type: ignore[assignment]
+    assert asyncio.run(doorbell.take({})) == Taken([7], None, ["coroutine:\ufffd"])

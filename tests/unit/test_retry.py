@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.errors import TaskError
+from jobs.errors import DATABASE_AWAY, TaskError
 from jobs.retry import Decision, RetryPolicy, Tries, decide
 
 BUSY = TaskError("provider_error", "busy", retryable=True)
@@ -72,6 +72,7 @@ DOWN = TaskError("provider_error", "down", retryable=True, status_code=503)
         (LIMITED, Tries(9, 3), Decision(2.0, free=True)),
         (UNSAID, Tries(1, 0), Decision(1.0, free=True)),
         (OVERLOADED, Tries(1, 0), Decision(5.0, free=True)),
+        (DATABASE_AWAY, Tries(1, 0), Decision(1.0, free=True)),
         (DOWN, Tries(1, 0), Decision(None)),
         (DOWN, Tries(1, 1), Decision(1.0)),
         (LIMITED, Tries(1, 3, limited_since=NOW - 59, patience=60), Decision(2.0, free=True)),
@@ -79,7 +80,9 @@ DOWN = TaskError("provider_error", "down", retryable=True, status_code=503)
         (LIMITED, Tries(4, 3, limited_since=NOW - 60, patience=60), Decision(None)),
     ],
 )
-def test_waiting_out_a_busy_provider_is_free_for_a_while(error: TaskError, tries: Tries, decision: Decision) -> None:
+def test_waiting_out_a_busy_provider_or_the_database_is_free_for_a_while(
+    error: TaskError, tries: Tries, decision: Decision
+) -> None:
     assert decide(EXPONENTIAL, error, tries, NOW) == decision
 
 

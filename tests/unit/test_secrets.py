@@ -1,6 +1,7 @@
 """Secrets are taken out of texts, wherever and however they stand in them; the rest stays."""
 
 import json
+import re
 
 import pytest
 
@@ -85,10 +86,19 @@ def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
         "the basic authentication and bearer of news",
         '{"task_id": 5, "queue": "high", "unique_key": null}',
         "postgresql://host/db",
+        "  CALLBACK_SECRET: Not whsec_ and the base64 of 24 to 64 bytes.",
+        "Key number 1 is not name:secret:scope with a secret of 16 characters or more",
+        "set API_KEYS (name:secret:scope), or make a key",
+        "API_KEYS=name:secret:scope,...",
     ],
 )
 def test_all_else_stays(text: str) -> None:
     assert Redactor().clean(text) == text
+
+
+@pytest.mark.parametrize("text", ["secret:scope1", "secret:scope-a", "password=scope", "secret: Not-so", "token=Must"])
+def test_what_only_begins_as_our_own_words_is_hidden(text: str) -> None:
+    assert re.fullmatch(r"\w+[:=] ?\[redacted\]", Redactor().clean(text))
 
 
 def test_errors_of_tasks_are_clean_from_the_beginning() -> None:

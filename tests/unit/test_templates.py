@@ -85,9 +85,33 @@ def test_what_could_do_harm_is_refused_at_submission(text: str) -> None:
         templates.check({"some": ["text", text]})
 
 
-def test_private_attributes_are_out_of_reach() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ parents.__class__.__mro__ }}",
+        "{{ parents[0].result.text.format }}",
+        "{{ parents[0].result.items }}",
+        "{{ parents | map(attribute='keys') | join }}",
+        "{{ parents | join(attribute='keys') }}",
+    ],
+)
+def test_what_values_have_besides_their_content_is_out_of_reach(text: str) -> None:
     with pytest.raises(AttemptError):
-        templates.fill("{{ parents.__class__.__mro__ }}", PARENTS, "prompt")
+        templates.fill(text, PARENTS, "prompt")
+
+
+def test_keys_may_be_named_like_methods() -> None:
+    parents = [{"result": {"items": [1, 2], "keys": {"get": "found"}}}]
+    text = "{% for item in parents[0].result.items %}{{ loop.index }}{{ item }} {% endfor %}"
+    assert templates.fill(text + "{{ parents[0].result.keys.get }}", parents, "prompt") == "11 22 found"
+
+
+def test_no_text_keeps_a_worker_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "_MOST_SECONDS", 0.1)
+    text = "{% for c in parents[0].result.text %}{% if parents | tojson | length == 1 %}x{% endif %}{% endfor %}"
+    with pytest.raises(AttemptError, match="takes too long"):
+        templates.fill(text, [{"result": {"text": "x" * 1_000_000}}], "prompt")
+    assert templates.fill("{{ parents | tojson }}", [], "prompt") == "[]"
 
 
 @pytest.mark.parametrize(
@@ -95,10 +119,11 @@ def test_private_attributes_are_out_of_reach() -> None:
     [
         "{% for c in parents[0].result.text %}{{ parents[0].result.text }}{% endfor %}",
         "{{ parents[0].result.text | join(parents[0].result.text) }}",
+        "{% if parents[0].result.quotes | tojson | tojson | tojson | tojson %}{% endif %}",
         "{{ parents[0].result.text | map('replace', 'x', 'xx') | join }}",
     ],
 )
 def test_no_text_grows_without_bounds(text: str) -> None:
     with pytest.raises(AttemptError) as caught:
-        templates.fill(text, [{"result": {"text": "x" * 100_000}}], "prompt")
+        templates.fill(text, [{"result": {"text": "x" * 100_000, "quotes": '"' * 100_000}}], "prompt")
     assert caught.value.error.code == "template_error"

@@ -21,6 +21,9 @@ SELECT * FROM batches WHERE id = %(id)s
 -- name: batch_counts
 SELECT status, count(*) AS count, max(completed_at) AS last_end FROM tasks WHERE batch_id = %(id)s GROUP BY status
 
+-- name: batch_task_types
+SELECT DISTINCT task_type FROM tasks WHERE batch_id = %(id)s
+
 -- name: batch_errors
 SELECT id AS task_id, error FROM tasks WHERE batch_id = %(id)s AND status = 'FAILED' ORDER BY id LIMIT 100
 

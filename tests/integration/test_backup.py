@@ -1,0 +1,82 @@
+"""A restore fills a database in which nothing is anybody's, and touches no other."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from jobs import backup
+from jobs.settings import Settings
+from jobs.store.migrate import migrate
+from tests.support.servers import Servers
+
+
+@pytest.fixture
+def dump(client: FlaskClient, configured: Settings, tmp_path: Path) -> Path:
+    assert client.post("/api/v1/tasks", json={"prompt": "kept", "model": "m"}).status_code == 201
+    with psycopg.connect(configured.database_url) as connection:
+        version = connection.info.server_version // 10_000
+    return asyncio.run(backup.dump(configured.database_url, tmp_path, version))
+
+
+@pytest.fixture
+def fresh(servers: Servers) -> Iterator[str]:
+    with servers.database() as url:
+        yield url
+
+
+def prompts(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        return [row[0] for row in connection.execute("SELECT prompt FROM tasks")]
+
+
+def test_a_migrated_database_in_which_nothing_is_yet_takes_a_dump(dump: Path, fresh: str) -> None:
+    with psycopg.connect(fresh) as connection:
+        connection.execute(
+            "INSERT INTO schedules (name, task_type, cron_expression, timezone, misfire_policy, overlap_policy,"
+            " builtin) VALUES ('b', 't', '0 2 * * *', 'UTC', 'skip', 'skip', 'b')"
+        )
+    asyncio.run(backup.restore(fresh, dump))
+    assert prompts(fresh) == ["kept"]
+    assert migrate(fresh) == []
+
+
+SCHEDULE = (
+    "INSERT INTO schedules (name, task_type, cron_expression, timezone, misfire_policy, overlap_policy)"
+    " VALUES ('mine', 't', '0 2 * * *', 'UTC', 'skip', 'skip')"
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "held"),
+    [
+        ("INSERT INTO accounts (id, name, profile) VALUES (1, 'a', '{}')", "accounts"),
+        (SCHEDULE, "schedules"),
+        ("INSERT INTO memories (topic, summary, version, task_id) VALUES ('t', '', 1, 1)", "memories"),
+    ],
+)
+def test_one_row_of_somebodys_is_not_empty(statement: str, held: str, dump: Path, fresh: str) -> None:
+    with psycopg.connect(fresh) as connection:
+        connection.execute(statement)
+    with pytest.raises(backup.BackupError, match=f"^the database is not empty: it has {held}; restore into an empty"):
+        asyncio.run(backup.restore(fresh, dump))
+    with psycopg.connect(fresh) as connection:
+        assert connection.execute(f"SELECT count(*) FROM {held}").fetchall() == [(1,)]
+
+
+def test_a_strangers_tables_are_not_touched(dump: Path, servers: Servers) -> None:
+    with servers.database("template0") as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE theirs ()")
+        with pytest.raises(backup.BackupError, match="not empty: it has tables that are not Pressroom's"):
+            asyncio.run(backup.restore(url, dump))
+
+
+def test_a_dump_that_is_cut_off_empties_nothing(dump: Path, fresh: str) -> None:
+    dump.write_bytes(dump.read_bytes()[:-2000])
+    with pytest.raises(backup.BackupError, match="pg_restore failed"):
+        asyncio.run(backup.restore(fresh, dump))
+    assert prompts(fresh) == []
