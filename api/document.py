@@ -71,7 +71,8 @@ class Completion(BasePlugin):
                 answer |= _refusal(HTTPStatus(code), answer["description"])
             else:
                 self._complete_success(code, answer, operation)
-            answer["headers"] = {**_headers(rule.endpoint), **answer.get("headers", {})}
+            usual = ERRORS[HTTPStatus(code)].headers if HTTPStatus(code) in ERRORS else {}
+            answer["headers"] = {**_headers(rule.endpoint), **usual, **answer.get("headers", {})}
         for status in _implied(operation, rule):
             responses.setdefault(status.value, ERRORS[status].name)
         operation["responses"] = dict(sorted(responses.items()))

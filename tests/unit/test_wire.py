@@ -19,7 +19,8 @@ from jobs.http import parse_retry_after
 from jobs.providers.base import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest
 from jobs.providers.openai import OpenAIProvider
 from jobs.providers.reading import MOST_BYTES
-from tests.support.raw_server import answering
+from jobs.webhooks.sender import Sender
+from tests.support.raw_server import ODD_ANSWERS, answering
 
 CHAT = ChatRequest("m", [{"role": "user", "content": "?"}], {})
 EMBED = EmbeddingRequest("m", ["a", "b"])
@@ -320,41 +321,6 @@ def test_a_long_page_of_an_error_is_not_read() -> None:
     assert body.taken < 200_000
 
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-BODY = orjson.dumps(COMPLETION)
-ODD_ANSWERS = [
-    b"",
-    b"\r\n\r\n",
-    b"\x16\x03\x01\x02\x00",
-    b"SSH-2.0-OpenSSH_9.2\r\n",
-    b"HTTP/9.9 200 OK\r\n\r\n" + BODY,
-    b"HTTP/1.1 99999 What\r\n\r\n",
-    b"HTTP/1.1 600 What\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1 200 \xff\xfe\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 2\r\n\r\n{}",
-    b"HTTP/1.1 204 No Content\r\n\r\n",
-    b"HTTP/1.1 304 Not Modified\r\n\r\n",
-    b"HTTP/1.1 307 Elsewhere\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1 429 Slow\r\nRetry-After: Thu, 01 Jan 0001 00:00:00 -0000\r\nContent-Length: 0\r\n\r\n",
-    HEAD + b"Content-Length: 5\r\n\r\n" + BODY,
-    HEAD + b"Content-Length: 999999\r\n\r\n" + BODY,
-    HEAD + b"Content-Length: -1\r\n\r\n" + BODY,
-    HEAD + b"Content-Length: many\r\n\r\n" + BODY,
-    HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + BODY,
-    HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + BODY,
-    HEAD + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n" + BODY,
-    HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"a',
-    HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    HEAD + b"X: " + b"y" * 100_000 + b"\r\n\r\n" + BODY,
-    HEAD + b"".join(b"X-%d: y\r\n" % n for n in range(10_000)) + b"\r\n" + BODY,
-    HEAD + b"No colon here\r\n\r\n" + BODY,
-    HEAD + b"Set-Cookie: =;;\x01=\r\nSet-Cookie: a=b; Expires=never\r\nContent-Length: 2\r\n\r\n{}",
-    HEAD + b"Content-Encoding: \xc3\xa9\r\nContent-Length: 2\r\n\r\n{}",
-    HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
-]
-
-
 def test_servers_that_do_not_speak_http_well_are_errors_too() -> None:
     async def run() -> None:
         async with answering() as (url, answers):
@@ -365,6 +331,20 @@ def test_servers_that_do_not_speak_http_well_are_errors_too() -> None:
                     with suppress(AttemptError):
                         check_storable(await provider.chat(CHAT, on_text))
             await provider.aclose()
+
+    asyncio.run(run())
+
+
+def test_nor_do_such_receivers_of_webhooks_raise_anything() -> None:
+    async def run() -> None:
+        async with answering() as (url, answers):
+            sender = Sender.to_operator(url)
+            for answer in ODD_ANSWERS:
+                answers.append(answer)
+                found = await sender.post(url, b"{}", keep=1000)
+                assert (found.status_code is None) == bool(found.error)
+                assert len(found.content) <= 1000
+            await sender.aclose()
 
     asyncio.run(run())
 
