@@ -1,11 +1,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url
 
-.PHONY: run restore keys test test-browser gauntlet fuzz lint format requirements clean
+.PHONY: run restore keys test test-browser gauntlet fuzz bench lint format requirements clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -28,6 +29,9 @@ gauntlet: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.support.fuzzing --examples $(or $(EXAMPLES),250) --seed $(or $(SEED),1)
 
+bench: $(VENV)/.run $(PEERS)/.made
+	@$(BIN)/python -m tests.benchmarks --only "$(ONLY)" --rounds $(or $(ROUNDS),3) --scale $(or $(SCALE),1)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,9 +46,10 @@ format: $(VENV)/.dev
 requirements: $(VENV)/.dev
 	$(COMPILE) $(UPGRADE) --output-file requirements.txt requirements.in
 	$(COMPILE) $(UPGRADE) --output-file requirements-dev.txt requirements-dev.in
+	$(COMPILE) $(UPGRADE) --output-file tests/benchmarks/peers.txt tests/benchmarks/peers.in
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -59,3 +64,9 @@ $(VENV)/.run: requirements.txt | $(VENV)/.made
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(INSTALL) -r requirements-dev.txt
 	@touch $@
+
+# What the benchmark compares with. Without a network it measures Pressroom alone, and says so.
+$(PEERS)/.made: tests/benchmarks/peers.txt | $(VENV)/.made
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/benchmarks/peers.txt \
+		&& touch $@ || echo "The peers could not be installed: their rows will be missing."

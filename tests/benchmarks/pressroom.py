@@ -1,0 +1,122 @@
+"""Pressroom under a load: tasks are stored and wait in their queue first, then it is let go."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import psycopg
+import redis
+from psycopg import sql
+
+from tests.benchmarks.bench import Bench
+from tests.support.instance import Instance, running
+from tests.support.waiting import wait_until
+
+_BATCH = 10_000
+_SUSPENDED = "rq:suspended"  # what `rq suspend` sets
+_LIMIT_SECONDS = 90.0
+_SPAN = """
+SELECT count(*), extract(epoch FROM max(completed_at) - min(started_at))::float8 FROM tasks
+WHERE status = 'COMPLETED' AND id > %s
+"""
+_OPEN = "SELECT EXISTS (SELECT FROM tasks WHERE status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))"
+
+
+class Running:
+    """An instance on the benchmark's servers."""
+
+    def __init__(self, instance: Instance, url: str, redis_url: str) -> None:
+        self.instance = instance
+        self.url = url
+        self.redis = redis.Redis.from_url(redis_url)
+        self.database = psycopg.connect(url, autocommit=True)
+
+    def close(self) -> None:
+        """Let go of the servers."""
+        self.redis.close()
+        self.database.close()
+
+    def one(self, query: str, *parameters: Any) -> Any:
+        """The first column of the only row."""
+        row = self.database.execute(query.encode(), parameters).fetchone()
+        assert row
+        return row[0]
+
+    def suspend(self) -> None:
+        """As `rq suspend`: workers take nothing new."""
+        self.redis.set(_SUSPENDED, 1)
+
+    def resume(self) -> None:
+        """As `rq resume`."""
+        self.redis.delete(_SUSPENDED)
+
+    def submit(self, count: int, **task: Any) -> None:
+        """So many equal tasks, over HTTP."""
+        for start in range(0, count, _BATCH):
+            self.instance.submit_batch([task] * min(_BATCH, count - start))
+
+    def workers(self) -> list[psutil.Process]:
+        """Worker processes with what they started."""
+        found = [one for one in self.instance.processes() if "jobs.worker" in " ".join(one.cmdline())]
+        return found + [child for one in found for child in one.children(recursive=True)]
+
+    def throughput(self, count: int, workers: list[psutil.Process], **task: Any) -> dict[str, float]:
+        """Perform so many tasks, from the first claim to the last recorded outcome."""
+        last = self.one("SELECT coalesce(max(id), 0) FROM tasks")
+        self.suspend()
+        self.submit(count, **task)
+        spent = cpu_seconds(workers)
+        self.resume()
+        wait_until(lambda: not self.one(_OPEN), f"{count} tasks have ended", _LIMIT_SECONDS)
+        spent = cpu_seconds(workers) - spent
+        row = self.database.execute(_SPAN, (last,)).fetchone()
+        assert row
+        done, seconds = row
+        assert done == count, f"{count - done} tasks did not complete:\n{self.instance.log()}"
+        memory = sum(worker.memory_info().rss for worker in workers) / 2**20
+        return {
+            "tasks/s": done / seconds,
+            "worker CPU a task [ms]": 1000 * spent / done,
+            "worker memory [MB]": memory,
+        }
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """Spent by them so far."""
+    return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+
+
+@contextmanager
+def pressroom(bench: Bench, database: str = "", **settings: Any) -> Iterator[Running]:
+    """An instance on a fresh database, or on one that is there; Redis is emptied before."""
+    name = database or "bench"
+    with redis.Redis.from_url(bench.redis_url) as client:
+        client.flushall()
+    if not database:
+        create_database(bench, name)
+    chosen = {
+        "DATABASE_URL": database_url(bench, name), "REDIS_URL": bench.redis_url, "LLM_BASE_URL": bench.endpoint,
+        "LOG_LEVEL": "WARNING", "APP_ENV": "development", "MAX_PENDING": 0, "RATE_LIMIT_DEFAULT": "",
+        "QUEUE_SHARES": "high=1.0,default=1.0,low=1.0", "HANDLER_MODULES": "tests.benchmarks.handlers",
+    }  # fmt: skip
+    with running(bench.data_dir / "instance", **{**chosen, **settings}) as instance:
+        wait_until(lambda: instance.http.get("/health/workers").json()["workers"], "a worker is there")
+        started = Running(instance, str(chosen["DATABASE_URL"]), bench.redis_url)
+        try:
+            yield started
+        finally:
+            started.resume()
+            started.close()
+
+
+def database_url(bench: Bench, name: str) -> str:
+    """Of another database on the benchmark's server."""
+    return f"{bench.postgres_url.rpartition('/')[0]}/{name}"
+
+
+def create_database(bench: Bench, name: str) -> None:
+    """An empty one, instead of any there was."""
+    with psycopg.connect(database_url(bench, "postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
