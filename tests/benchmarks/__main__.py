@@ -5,6 +5,8 @@
 
 import argparse
 import importlib
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tests.benchmarks.machine import machine
 from tests.support.instance import fresh_directory
 
 # Each is a module here with a function `measure(bench)`.
-PARTS = ("llm",)
+PARTS = ("llm", "noop", "submit")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -28,6 +30,7 @@ def main() -> None:
     parts = tuple(part for part in chosen.only.split(",") if part) or PARTS
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     described = machine()
     say(" · ".join(f"{name}: {value}" for name, value in described.items()))
     with (

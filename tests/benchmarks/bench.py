@@ -21,6 +21,7 @@ from tests.support.waiting import wait_until
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 ANSWER_BYTES = 1500
 _PEER_SECONDS = 90.0
+_PIPE = subprocess.PIPE
 
 Measured = Mapping[str, float]
 """What one round of one contestant gave: the name of each figure, with its unit in brackets."""
@@ -95,7 +96,7 @@ class Bench:
         """A number of tasks, scaled."""
         return max(least, int(number * self.scale))
 
-    def compare(self, contestants: Sequence[Contestant]) -> None:
+    def compare(self, contestants: Sequence[Contestant]) -> list[Figures]:
         """Every contestant once, then every one again..., so that a noisy minute meets them all."""
         found = [Figures(self.part, contestant.load, contestant.who) for contestant in contestants]
         self.figures += found
@@ -112,6 +113,7 @@ class Bench:
                 figures.add(measured)
                 told = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
                 say(f"  {number}/{self.rounds} {contestant.who}: {contestant.load}: {told}")
+        return found
 
     def record(self, load: str, who: str, *rounds: Measured) -> None:
         """Figures that were measured otherwise."""
@@ -128,22 +130,32 @@ class Bench:
         Raises:
             NotMeasured: it is not installed, or failed.
         """
+        command = [str(PEERS_PYTHON), "-m", f"tests.benchmarks.peers.{module}", load]
+        env = self.peer_environment(**options)
+        with subprocess.Popen(command, cwd=ROOT, env=env, stdout=_PIPE, stderr=_PIPE, text=True) as process:
+            try:
+                out, err = process.communicate(timeout=_PEER_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise NotMeasured(f"not done within {_PEER_SECONDS:g} s") from None
+            finally:
+                process.terminate()  # it sees to what it started
+        if process.returncode:
+            raise NotMeasured((err.strip().splitlines() or ["it failed without a word"])[-1])
+        said: dict[str, float] = json.loads(out.strip().splitlines()[-1])
+        return said
+
+    def peer_environment(self, **options: Any) -> dict[str, str]:
+        """What peers know of the benchmark; Redis is emptied for them.
+
+        Raises:
+            NotMeasured: they are not installed.
+        """
         if not PEERS_PYTHON.exists():
             raise NotMeasured("the peers are not installed; `make bench` does that, given a network")
         with redis.Redis.from_url(self.redis_url) as client:
             client.flushall()
-        asked = {"redis": self.redis_url, "endpoint": self.endpoint, "postgres": self.postgres_url, **options}
-        command = [str(PEERS_PYTHON), "-m", f"tests.benchmarks.peers.{module}", load, json.dumps(asked)]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=_PEER_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            raise NotMeasured(f"not done within {_PEER_SECONDS:g} s") from None
-        if done.returncode:
-            raise NotMeasured((done.stderr.strip().splitlines() or ["it failed without a word"])[-1])
-        said: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-        return said
+        servers = {"redis": self.redis_url, "endpoint": self.endpoint, "postgres": self.postgres_url}
+        return clean_environment(BENCH_OPTIONS=json.dumps({**servers, **options}))
 
 
 def say(text: str) -> None:

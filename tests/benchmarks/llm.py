@@ -1,15 +1,18 @@
 """Model calls: an endpoint that takes 1.0 s, one worker process with 200, 800 and 1,600 calls in flight."""
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from tests.benchmarks.bench import Bench, Contestant, Measured
 from tests.benchmarks.pressroom import pressroom
 
 _WAVES = {200: 8, 800: 6, 1600: 5}  # tasks for each slot
-_PEERS = (
-    # who, script, load, in flight, waves
-    ("SAQ, 200 in flight, aiohttp", "saq_peer", 200, 8),
+_PEERS: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
+    # who, script, in flight, tasks for each slot, options
+    ("SAQ, aiohttp", "saq_peer", 200, 8, {}),
+    ("Celery, gevent 200", "celery_peer", 200, 5, {"pool": "gevent"}),
+    ("Celery, threads 100", "celery_peer", 100, 6, {"pool": "threads"}),
+    ("RQ, 4 SimpleWorkers", "rq_peer", 4, 5, {"processes": 4}),
 )
 
 
@@ -17,27 +20,33 @@ def measure(bench: Bench) -> None:
     """Compare them all."""
     contestants = []
     for slots, waves in _WAVES.items():
-        load = f"1.0 s calls, {slots} in flight"
-        count = slots * max(2, int(waves * bench.scale))
+        count = slots * bench.count(waves, 2)
+        load = _load(slots)
         contestants += [
-            Contestant(load, "Pressroom", partial(_pressroom, bench, slots, count)),
-            Contestant(load, "no queue: asyncio, aiohttp", partial(_peer, bench, "bare_peer", slots, count)),
+            Contestant(load, "Pressroom", partial(pressroom_calls, bench, slots, count)),
+            Contestant(load, "no queue: asyncio, aiohttp", partial(_peer, bench, "bare_peer", slots, count, {})),
         ]
-    for who, script, slots, waves in _PEERS:
-        count = slots * max(2, int(waves * bench.scale))
-        act: Callable[[], Measured] = partial(_peer, bench, script, slots, count)
-        contestants.append(Contestant(f"1.0 s calls, {slots} in flight", who, act))
+        contestants += [
+            Contestant(load, who, partial(_peer, bench, script, places, places * bench.count(waves, 2), options))
+            for who, script, places, waves, options in _PEERS
+            if slots == min(_WAVES)
+        ]
     bench.compare(contestants)
 
 
-def _pressroom(bench: Bench, slots: int, count: int) -> Measured:
-    with pressroom(bench, WORKER_CONCURRENCY=slots) as started:
+def _load(slots: int) -> str:
+    return f"calls of 1.0 s, {slots} in flight (peers: as they say)" if slots == min(_WAVES) else f"{slots} in flight"
+
+
+def pressroom_calls(bench: Bench, slots: int, count: int, database: str = "") -> Measured:
+    """Of one worker process."""
+    with pressroom(bench, database, WORKER_CONCURRENCY=slots) as started:
         measured = started.throughput(count, started.workers(), prompt="Say something long.", model="m")
         return _against_ideal(measured, slots)
 
 
-def _peer(bench: Bench, script: str, slots: int, count: int) -> Measured:
-    return _against_ideal(bench.peer(script, "llm", slots=slots, tasks=count), slots)
+def _peer(bench: Bench, script: str, slots: int, count: int, options: dict[str, Any]) -> Measured:
+    return _against_ideal(bench.peer(script, "llm", slots=slots, tasks=count, **options), slots)
 
 
 def _against_ideal(measured: Measured, slots: int) -> Measured:

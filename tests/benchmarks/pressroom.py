@@ -56,9 +56,9 @@ class Running:
         for start in range(0, count, _BATCH):
             self.instance.submit_batch([task] * min(_BATCH, count - start))
 
-    def workers(self) -> list[psutil.Process]:
-        """Worker processes with what they started."""
-        found = [one for one in self.instance.processes() if "jobs.worker" in " ".join(one.cmdline())]
+    def workers(self, *others: int) -> list[psutil.Process]:
+        """Its worker process, and others by their ids, with what they started."""
+        found = [self.instance.find("jobs.worker"), *map(psutil.Process, others)]
         return found + [child for one in found for child in one.children(recursive=True)]
 
     def throughput(self, count: int, workers: list[psutil.Process], **task: Any) -> dict[str, float]:
@@ -97,7 +97,7 @@ def pressroom(bench: Bench, database: str = "", **settings: Any) -> Iterator[Run
         create_database(bench, name)
     chosen = {
         "DATABASE_URL": database_url(bench, name), "REDIS_URL": bench.redis_url, "LLM_BASE_URL": bench.endpoint,
-        "LOG_LEVEL": "WARNING", "APP_ENV": "development", "MAX_PENDING": 0, "RATE_LIMIT_DEFAULT": "",
+        "LOG_LEVEL": "WARNING", "APP_ENV": "development",
         "QUEUE_SHARES": "high=1.0,default=1.0,low=1.0", "HANDLER_MODULES": "tests.benchmarks.handlers",
     }  # fmt: skip
     with running(bench.data_dir / "instance", **{**chosen, **settings}) as instance:

@@ -9,11 +9,11 @@ import psutil
 import uvloop
 
 from tests.benchmarks.peers.calling import BODY, HEADERS, text_of
-from tests.benchmarks.peers.driver import Options, answer, asked
+from tests.benchmarks.peers.driver import Options, answer, options
 
 
-async def _run(options: Options) -> dict[str, float]:
-    slots, tasks = int(options["slots"]), int(options["tasks"])
+async def _run(asked: Options) -> dict[str, float]:
+    slots, tasks = int(asked["slots"]), int(asked["tasks"])
     left = iter(range(tasks))
     me = psutil.Process(os.getpid())
     connector = aiohttp.TCPConnector(limit=slots)
@@ -21,7 +21,7 @@ async def _run(options: Options) -> dict[str, float]:
 
         async def slot() -> None:
             for _ in left:
-                async with session.post(f"{options['endpoint']}/chat/completions", data=BODY, headers=HEADERS) as got:
+                async with session.post(f"{asked['endpoint']}/chat/completions", data=BODY, headers=HEADERS) as got:
                     text_of(await got.read())
 
         before, began = sum(me.cpu_times()[:2]), time.perf_counter()
@@ -35,4 +35,4 @@ async def _run(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    answer(**uvloop.run(_run(asked()[1])))
+    answer(**uvloop.run(_run(options())))

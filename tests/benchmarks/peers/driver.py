@@ -15,7 +15,7 @@ import psutil
 
 from tests.benchmarks.peers.tally import Total, environment, total
 
-_LIMIT_SECONDS = 80.0
+_LIMIT_SECONDS = 60.0
 
 
 class Options(dict[str, Any]):
@@ -27,19 +27,9 @@ class Options(dict[str, Any]):
         url = str(self["redis"])
         return f"{url.partition('?')[0]}?db=1" if url.startswith("unix:") else f"{url.rpartition('/')[0]}/1"
 
-    @property
-    def as_environment(self) -> dict[str, str]:
-        """For the workers."""
-        return {"BENCH_OPTIONS": json.dumps(self)}
 
-
-def asked() -> tuple[str, Options]:
-    """The load and options of the command line."""
-    return sys.argv[1], Options(json.loads(sys.argv[2]))
-
-
-def inherited() -> Options:
-    """In a worker: the options of the process that started it."""
+def options() -> Options:
+    """From the environment, which workers inherit."""
     return Options(json.loads(os.environ["BENCH_OPTIONS"]))
 
 
@@ -49,19 +39,20 @@ def answer(**figures: float) -> None:
 
 
 @contextmanager
-def started(commands: Sequence[Sequence[str]], options: Options) -> Iterator[tuple[list[psutil.Process], Path]]:
+def started(commands: Sequence[Sequence[str]]) -> Iterator[tuple[list[psutil.Process], Path]]:
     """Workers for the block, and where they count."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory() as name:
-        directory, log = Path(name) / "tally", Path(name) / "log"
-        directory.mkdir()
-        env = {**os.environ, **environment(directory), **options.as_environment}
+        place, log = Path(name) / "tally", Path(name) / "log"
+        place.mkdir()
+        env = {**os.environ, **environment(place)}
         with log.open("wb") as output:
             processes = [
                 psutil.Popen(list(command), env=env, stdout=output, stderr=output, start_new_session=True)
                 for command in commands
             ]
         try:
-            yield processes, directory
+            yield processes, place
         except Exception:
             sys.stderr.write(log.read_text(errors="replace")[-4000:])
             raise
@@ -70,14 +61,14 @@ def started(commands: Sequence[Sequence[str]], options: Options) -> Iterator[tup
                 _end(process)
 
 
-def performed(commands: Sequence[Sequence[str]], options: Options) -> dict[str, float]:
+def performed(commands: Sequence[Sequence[str]]) -> dict[str, float]:
     """Have so many tasks performed that wait in the queue already."""
-    wanted = int(options["tasks"])
-    with started(commands, options) as (processes, directory):
-        _until(directory, 1, 0.002)
+    wanted = int(options()["tasks"])
+    with started(commands) as (processes, place):
+        _until(place, 1, 0.002)
         before = _spent(processes)
-        first = total(directory)
-        end = _until(directory, wanted, 0.05)
+        first = total(place)
+        end = _until(place, wanted, 0.05)
         spent = _spent(processes) - before
         memory = sum(process.memory_info().rss for process in _family(processes)) / 2**20
     return {
@@ -87,9 +78,9 @@ def performed(commands: Sequence[Sequence[str]], options: Options) -> dict[str, 
     }
 
 
-def _until(directory: Path, wanted: int, pause: float) -> Total:
+def _until(place: Path, wanted: int, pause: float) -> Total:
     deadline = time.monotonic() + _LIMIT_SECONDS
-    while (now := total(directory)).done < wanted:
+    while (now := total(place)).done < wanted:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{now.done} of {wanted} tasks in {_LIMIT_SECONDS:g} s")
         time.sleep(pause)
@@ -116,6 +107,3 @@ def _end(process: psutil.Popen) -> None:
 def python(module: str, *arguments: str) -> list[str]:
     """A command that runs a module with this Python."""
     return [sys.executable, "-m", module, *arguments]
-
-
-__all__ = ["Options", "answer", "asked", "inherited", "performed", "python", "started"]

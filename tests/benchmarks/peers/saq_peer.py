@@ -1,6 +1,7 @@
 """SAQ: coroutines in one process, on uvloop; jobs live in Redis."""
 
 import asyncio
+import sys
 from typing import Any
 
 import aiohttp
@@ -10,14 +11,14 @@ from saq import Worker
 from saq.queue.redis import RedisQueue
 
 from tests.benchmarks.peers.calling import BODY, HEADERS, text_of
-from tests.benchmarks.peers.driver import Options, answer, asked, inherited, performed, python
+from tests.benchmarks.peers.driver import answer, options, performed, python
 from tests.benchmarks.peers.tally import Tally
 
 _tally = Tally()
 
 
-def _queue(options: Options) -> RedisQueue:
-    return RedisQueue(redis.asyncio.Redis.from_url(options.redis_url, max_connections=1000), name="bench")
+def _queue() -> RedisQueue:
+    return RedisQueue(redis.asyncio.Redis.from_url(options().redis_url, max_connections=1000), name="bench")
 
 
 async def call(context: dict[str, Any]) -> str:
@@ -35,34 +36,25 @@ async def noop(_: dict[str, Any]) -> None:
     _tally.end()
 
 
-async def _submit(load: str, options: Options) -> None:
-    queue = _queue(options)
+async def _submit(name: str, tasks: int) -> None:
+    queue = _queue()
     await queue.connect()
-    name = "call" if load == "llm" else "noop"
-    for start in range(0, options["tasks"], 500):
-        count = min(500, options["tasks"] - start)
-        await asyncio.gather(*(queue.enqueue(name, timeout=60) for _ in range(count)))
+    for start in range(0, tasks, 500):
+        await asyncio.gather(*(queue.enqueue(name, timeout=60) for _ in range(min(500, tasks - start))))
     await queue.disconnect()
 
 
 async def _work() -> None:
-    options = inherited()
-
     async def begin(context: dict[str, Any]) -> None:
         context["session"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        context["url"] = f"{options['endpoint']}/chat/completions"
+        context["url"] = f"{options()['endpoint']}/chat/completions"
 
-    await Worker(_queue(options), [call, noop], concurrency=options["slots"], startup=begin).start()
-
-
-def _main() -> None:
-    load, options = asked()
-    if load == "work":
-        uvloop.run(_work())
-        return
-    uvloop.run(_submit(load, options))
-    answer(**performed([python("tests.benchmarks.peers.saq_peer", "work", "{}")], options))
+    await Worker(_queue(), [call, noop], concurrency=options()["slots"], startup=begin).start()
 
 
 if __name__ == "__main__":
-    _main()
+    if sys.argv[1] == "work":
+        uvloop.run(_work())
+    else:
+        uvloop.run(_submit("call" if sys.argv[1] == "llm" else "noop", options()["tasks"]))
+        answer(**performed([python("tests.benchmarks.peers.saq_peer", "work")]))
