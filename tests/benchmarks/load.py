@@ -8,11 +8,11 @@ import json
 import statistics
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
-_WARM_SECONDS = 0.5
+_WARM_SECONDS = 1.0
 
 
 class Client(asyncio.Protocol):
@@ -27,8 +27,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._send()
 
     def _send(self) -> None:
