@@ -16,7 +16,7 @@ from tests.benchmarks.machine import machine
 from tests.support.instance import fresh_directory
 
 # Each is a module here with a function `measure(bench)`.
-PARTS = ("llm", "noop", "submit")
+PARTS = ("llm", "noop", "submit", "priority", "million", "idle", "growth")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import redis
@@ -124,6 +124,13 @@ class Bench:
         told = ", ".join(f"{name} {figures.median(name):.4g}" for name in figures.values)
         say(f"  {who}: {load}: {told}")
 
+    def draw(self, curve: Curve) -> None:
+        """Have a curve drawn; its points are figures, too."""
+        self.curves.append(curve)
+        for place, rounds in curve.points:
+            load = f"{place:,.0f} {curve.x_axis}"
+            self.figures.append(Figures(self.part, curve.plot, load, {curve.y_axis: rounds}))
+
     def peer(self, module: str, load: str, **options: Any) -> dict[str, float]:
         """What a peer's script says of itself: a line of JSON, its last.
 
@@ -169,7 +176,8 @@ def servers(data_dir: Path) -> Iterator[tuple[str, str]]:
     """PostgreSQL and Redis as `make run` starts them, with the same settings; yields their URLs."""
     with ExitStack() as stack:
         stack.enter_context(_process(embedded.prepare_redis(data_dir)))
-        stack.enter_context(_process(embedded.prepare_postgres(data_dir)))
+        log = stack.enter_context((data_dir / "postgres.log").open("wb"))
+        stack.enter_context(_process(embedded.prepare_postgres(data_dir), log))
         wait_until(lambda: embedded.redis_answers(data_dir), "Redis answers")
         wait_until(lambda: embedded.postgres_answers(data_dir), "PostgreSQL answers")
         postgres_url, redis_url = embedded_urls(data_dir)
@@ -177,10 +185,8 @@ def servers(data_dir: Path) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _process(server: embedded.Server) -> Iterator[None]:
-    process = subprocess.Popen(
-        server.command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **server.identity
-    )
+def _process(server: embedded.Server, log: "IO[bytes] | int" = subprocess.DEVNULL) -> Iterator[None]:
+    process = subprocess.Popen(server.command, cwd="/", stdout=log, stderr=log, **server.identity)
     try:
         yield
     finally:

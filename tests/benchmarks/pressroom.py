@@ -20,6 +20,7 @@ _SPAN = """
 SELECT count(*), extract(epoch FROM max(completed_at) - min(started_at))::float8 FROM tasks
 WHERE status = 'COMPLETED' AND id > %s
 """
+_SIZE = "SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables"
 _OPEN = "SELECT EXISTS (SELECT FROM tasks WHERE status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))"
 
 
@@ -29,6 +30,7 @@ class Running:
     def __init__(self, instance: Instance, url: str, redis_url: str) -> None:
         self.instance = instance
         self.url = url
+        self.redis_url = redis_url
         self.redis = redis.Redis.from_url(redis_url)
         self.database = psycopg.connect(url, autocommit=True)
 
@@ -64,6 +66,7 @@ class Running:
     def throughput(self, count: int, workers: list[psutil.Process], **task: Any) -> dict[str, float]:
         """Perform so many tasks, from the first claim to the last recorded outcome."""
         last = self.one("SELECT coalesce(max(id), 0) FROM tasks")
+        size = self.one(_SIZE)
         self.suspend()
         self.submit(count, **task)
         spent = cpu_seconds(workers)
@@ -79,6 +82,7 @@ class Running:
             "tasks/s": done / seconds,
             "worker CPU a task [ms]": 1000 * spent / done,
             "worker memory [MB]": memory,
+            "on disk a task [bytes]": (self.one(_SIZE) - size) / done,
         }
 
 
@@ -113,6 +117,12 @@ def pressroom(bench: Bench, database: str = "", **settings: Any) -> Iterator[Run
 def database_url(bench: Bench, name: str) -> str:
     """Of another database on the benchmark's server."""
     return f"{bench.postgres_url.rpartition('/')[0]}/{name}"
+
+
+def exists(bench: Bench, name: str) -> bool:
+    """Whether the benchmark's server has it."""
+    with psycopg.connect(database_url(bench, "postgres")) as connection:
+        return bool(connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchall())
 
 
 def create_database(bench: Bench, name: str) -> None:
