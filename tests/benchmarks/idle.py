@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -19,7 +20,8 @@ _SETTLE_SECONDS = 6.0
 _SECONDS = 15.0
 _WORKERS = "SELECT count(*) FROM workers WHERE kind = 'worker' AND stopped_at IS NULL"
 _SERVERS = ("postgres", "redis-server")
-_DEFAULTS = {"QUEUE_SHARES": "high=1.0,default=0.9,low=0.7", "HANDLER_MODULES": "", "WEB_CONCURRENCY": 2}
+_SHARES = "high=1.0,default=0.9,low=0.7"
+_DEFAULTS: dict[str, Any] = {"QUEUE_SHARES": _SHARES, "HANDLER_MODULES": "", "WEB_CONCURRENCY": 2}
 
 
 def measure(bench: Bench) -> None:

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from tests.benchmarks.bench import Bench, Contestant, Measured
-from tests.benchmarks.pressroom import pressroom
+from tests.benchmarks.pressroom import Running, pressroom
 
 _TASKS = 12_000
 _LOAD = "tasks that do nothing"
@@ -39,6 +39,6 @@ def _pressroom(bench: Bench, processes: int) -> Measured:
             return _perform(bench, started, another.pid)
 
 
-def _perform(bench: Bench, started: Any, *others: int) -> Measured:
+def _perform(bench: Bench, started: Running, *others: int) -> Measured:
     workers = started.workers(*others)
     return started.throughput(bench.count(_TASKS, 1000) * (1 + len(others)), workers, task_type="bench_noop", input={})
