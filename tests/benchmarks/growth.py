@@ -50,12 +50,12 @@ def _table_size(bench: Bench) -> Curve:
     for size, _ in curve.points:
         if size and not exists(bench, _database(bench, int(size))):
             filled(bench, _database(bench, int(size)), int(size))
-    for _ in range(bench.rounds):
-        for size, rounds in curve.points:
-            with pressroom(bench, _database(bench, int(size))) as started:
+    for size, rounds in curve.points:
+        with pressroom(bench, _database(bench, int(size))) as started:
+            for _ in range(bench.rounds):
                 measured = started.throughput(_FEW, started.workers(), task_type="bench_noop", input={})
-            rounds.append(measured["tasks/s"])
-            say(f"  {size:,} ended tasks: {rounds[-1]:.0f} tasks/s")
+                rounds.append(measured["tasks/s"])
+        say(f"  {size:,} ended tasks: {min(rounds):.0f} to {max(rounds):.0f} tasks/s")
     return curve
 
 

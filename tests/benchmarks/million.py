@@ -19,9 +19,9 @@ from tests.benchmarks.pressroom import database_url, pressroom
 
 TASKS = 1_000_000
 _PENDING = 100_000
-_TIMES = 40
+_TIMES = 30
 _PASSES = 10
-_SLOTS, _CALLS = 200, 1_000
+_SLOTS, _CALLS = 200, 800
 FULL = "bench_full"
 _LISTS = {
     "first page": "",

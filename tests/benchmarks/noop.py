@@ -11,9 +11,7 @@ _LOAD = "tasks that do nothing"
 _PEERS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
     # who, script, tasks, options
     ("Dramatiq, 2 processes of 8 threads", "dramatiq_peer", 10_000, {"processes": 2, "slots": 8}),
-    ("SAQ, 100 at once", "saq_peer", 4_000, {"slots": 100}),
     ("Celery, prefork 2", "celery_peer", 2_000, {"pool": "prefork", "slots": 2, "prefetch": 100}),
-    ("RQ, 1 SimpleWorker", "rq_peer", 600, {"processes": 1}),
     ("RQ, 2 SimpleWorkers", "rq_peer", 1_200, {"processes": 2}),
 )
 

@@ -49,7 +49,7 @@ def _pressroom(bench: Bench, seconds: float) -> Measured:
         instance.ended(first)
         for _ in range(bench.count(_SAMPLES, 50)):
             submit()
-            time.sleep(random.uniform(0.01, 0.04))
+            time.sleep(random.uniform(0.005, 0.025))
         queue = "SELECT count(*) FROM tasks WHERE task_type = 'bench_began' AND completed_at IS NULL"
         wait_until(lambda: started.one(queue) == 0, "all urgent tasks have ended", 60)
         rows = started.database.execute(_STARTED, (first,)).fetchall()

@@ -57,7 +57,11 @@ def _batch(bench: Bench) -> Measured:
     with _suspended(bench) as started:
         body = json.dumps({"tasks": [json.loads(_TASK)] * _BATCH})
         post = partial(started.instance.http.post, "/api/v1/tasks/batch", headers={"Content-Type": "application/json"})
-        others = _request(started.instance.port, "/api/v1/tasks", bench) | {"connections": 4, "pause": 0.005}
+        others = _request(started.instance.port, "/api/v1/tasks", bench) | {
+            "connections": 4,
+            "pause": 0.005,
+            "seconds": 2.0,
+        }
         quiet = _load(others)
         with _begun(others) as process:
             time.sleep(1.0)

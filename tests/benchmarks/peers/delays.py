@@ -33,7 +33,7 @@ def of(commands: Sequence[Sequence[str]], submit: Callable[[], object]) -> dict[
             time.sleep(0.05)
         for _ in range(wanted):
             submit()
-            time.sleep(random.uniform(0.01, 0.04))
+            time.sleep(random.uniform(0.005, 0.025))
         while len(_noted(place)) <= wanted and time.monotonic() < deadline:
             time.sleep(0.05)
         found = _noted(place)[1:]
