@@ -34,7 +34,11 @@ def measure(bench: Bench) -> None:
 def _concurrency(bench: Bench) -> Curve:
     """What the model calls have measured already is taken from there."""
     curve = Curve("throughput and concurrency", "calls of 1.0 s in flight", "tasks/s", "Pressroom, one worker process")
-    known = {one.load: one.values["tasks/s"] for one in bench.figures if one.part == "llm" and one.who == "Pressroom"}
+    known = {
+        one.load: one.values["tasks/s"]
+        for one in bench.figures
+        if one.who == "Pressroom" and one.part == "llm" and one.values
+    }
     for slots in _SLOTS:
         rounds = known.get(load_of(slots))
         if rounds is None:

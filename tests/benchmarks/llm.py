@@ -11,7 +11,7 @@ _PEERS: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
     # who, script, in flight, tasks for each slot, options
     ("SAQ, aiohttp", "saq_peer", 200, 8, {}),
     ("Celery, gevent 200", "celery_peer", 200, 4, {"pool": "gevent"}),
-    ("RQ, 4 SimpleWorkers", "rq_peer", 4, 3, {"processes": 4}),
+    ("RQ, 4 SimpleWorkers: 4 in flight", "rq_peer", 4, 3, {"processes": 4}),
 )
 
 
@@ -35,7 +35,7 @@ def measure(bench: Bench) -> None:
 
 def load_of(slots: int) -> str:
     """Its name in the table."""
-    return f"calls of 1.0 s, {slots} in flight (peers: as they say)" if slots == min(_WAVES) else f"{slots} in flight"
+    return f"calls of 1.0 s, {slots:,} in flight"
 
 
 def pressroom_calls(bench: Bench, slots: int, count: int, database: str = "") -> Measured:
