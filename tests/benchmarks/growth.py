@@ -5,7 +5,7 @@ import time
 from jobs.queues import Doorbell, connect
 from tests.benchmarks.bench import Bench, Curve, say
 from tests.benchmarks.filling import add_waiting, filled
-from tests.benchmarks.llm import load_of, pressroom_calls
+from tests.benchmarks.llm import CALL, load_of
 from tests.benchmarks.million import FULL, TASKS
 from tests.benchmarks.pressroom import Running, exists, pressroom
 from tests.support.waiting import wait_until
@@ -14,7 +14,7 @@ _SLOTS = (50, 100, 200, 400, 800, 1600)
 _WAVES = 3
 _LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
 _SIZES = (0, 100_000, TASKS)
-_WINDOW_SECONDS = 2.5
+_WINDOW_SECONDS = 2.0
 _FEW = 5_000
 _PIECE = 50_000  # stored and announced together
 _WINDOW = """
@@ -42,10 +42,15 @@ def _concurrency(bench: Bench) -> Curve:
     for slots in _SLOTS:
         rounds = known.get(load_of(slots))
         if rounds is None:
-            rounds = [pressroom_calls(bench, slots, slots * _WAVES)["tasks/s"] for _ in range(bench.rounds)]
+            with pressroom(bench, WORKER_CONCURRENCY=slots) as started:
+                rounds = [_calls(started, slots) for _ in range(bench.rounds)]
         curve.points.append((slots, rounds))
         say(f"  {slots} in flight: {min(rounds):.0f} to {max(rounds):.0f} tasks/s")
     return curve
+
+
+def _calls(started: Running, slots: int) -> float:
+    return started.throughput(slots * _WAVES, started.workers(), **CALL)["tasks/s"]
 
 
 def _table_size(bench: Bench) -> Curve:

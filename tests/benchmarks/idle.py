@@ -17,7 +17,7 @@ from tests.support.instance import ROOT
 from tests.support.waiting import wait_until
 
 _SETTLE_SECONDS = 5.0
-_SECONDS = 12.0
+_SECONDS = 10.0
 _WORKERS = "SELECT count(*) FROM workers WHERE kind = 'worker' AND stopped_at IS NULL"
 _SERVERS = ("postgres", "redis-server")
 _SHARES = "high=1.0,default=0.9,low=0.7"

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from tests.benchmarks.bench import Bench, Contestant, Measured
-from tests.benchmarks.pressroom import Running, pressroom
+from tests.benchmarks.pressroom import pressroom
 
 _TASKS = 12_000
 _LOAD = "tasks that do nothing"
@@ -18,25 +18,19 @@ _PEERS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
 
 def measure(bench: Bench) -> None:
     """Compare them all."""
-    one = Contestant(_LOAD, "Pressroom, 1 worker process", partial(_pressroom, bench, 1))
-    two = Contestant(_LOAD, "Pressroom, 2 worker processes", partial(_pressroom, bench, 2))
     peers = [
         Contestant(_LOAD, who, partial(bench.peer, script, "noop", tasks=bench.count(tasks, 100), **options))
         for who, script, tasks, options in _PEERS
     ]
-    alone, together, *_ = bench.compare([one, two, *peers])
-    ratios = zip(alone.values["tasks/s"], together.values["tasks/s"], strict=True)
-    bench.record("scaling out", "Pressroom", *({"2 processes against 1": both / single} for single, both in ratios))
+    bench.compare([Contestant(_LOAD, "Pressroom", partial(_pressroom, bench)), *peers])
 
 
-def _pressroom(bench: Bench, processes: int) -> Measured:
+def _pressroom(bench: Bench) -> Measured:
+    """One worker process, then two."""
+    count, task = bench.count(_TASKS, 1000), {"task_type": "bench_noop", "input": {}}
     with pressroom(bench) as started:
-        if processes == 1:
-            return _perform(bench, started)
+        one = started.throughput(count, started.workers(), **task)
         with started.instance.another_worker() as another:
-            return _perform(bench, started, another.pid)
-
-
-def _perform(bench: Bench, started: Running, *others: int) -> Measured:
-    workers = started.workers(*others)
-    return started.throughput(bench.count(_TASKS, 1000) * (1 + len(others)), workers, task_type="bench_noop", input={})
+            two = started.throughput(2 * count, started.workers(another.pid), **task)
+    together = {f"{name}, two processes": two[name] for name in ("tasks/s", "worker CPU a task [ms]")}
+    return {**one, **together, "two processes against one": two["tasks/s"] / one["tasks/s"]}

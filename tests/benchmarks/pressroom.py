@@ -20,7 +20,7 @@ _SPAN = """
 SELECT count(*), extract(epoch FROM max(completed_at) - min(started_at))::float8 FROM tasks
 WHERE status = 'COMPLETED' AND id > %s
 """
-_SIZE = "SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables"
+_SIZE = "SELECT sum(pg_total_relation_size(relid))::float8 FROM pg_stat_user_tables"
 _OPEN = "SELECT EXISTS (SELECT FROM tasks WHERE status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))"
 
 
@@ -112,6 +112,7 @@ def pressroom(bench: Bench, database: str = "", **settings: Any) -> Iterator[Run
         finally:
             started.resume()
             started.close()
+            instance.http.close()
 
 
 def database_url(bench: Bench, name: str) -> str:

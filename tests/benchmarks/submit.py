@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 _TASK = json.dumps({"prompt": "Say something long.", "model": "m"})
 _SECONDS = 3.0
 _BATCH = 10_000
-_CELERY = 3_000  # one after another: it has no call for many
+_CELERY = 1_500  # one after another: it has no call for many
 _GUNICORN = ("gunicorn", "--workers=2", "--threads=16", "--log-level=error", "tests.benchmarks.peers.flask_rq:app")
 _UVICORN = (
     "uvicorn",
