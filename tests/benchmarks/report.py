@@ -81,6 +81,8 @@ def _number(value: float) -> str:
 
 def _plots(directory: Path) -> list[Path]:
     """Drawn by the Python that has matplotlib."""
+    for old in directory.glob("*.svg"):
+        old.unlink()
     if not PEERS_PYTHON.exists():
         say("no plots: matplotlib comes with the peers")
         return []
