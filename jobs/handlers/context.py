@@ -233,6 +233,11 @@ class Context:
         """What models answered to this attempt and those before it."""
         return Kept(self.on_loop.keeper, self.task_id, self.facts.fence)
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether answers of models were kept in this attempt."""
+        return "kept" in self.__dict__ and not self.kept.is_empty
+
     async def ask(self, request: ChatRequest, *, keep: bool = True) -> tuple[ChatAnswer, str]:
         """A model's answer, with the name of the provider; streamed and counted.
 
