@@ -192,7 +192,7 @@ class NewTask(Schema):
             problems["prompt"] = [f"Longer than {tools.settings.prompt_max_chars} characters."]
         try:
             # As loaded: numbers given as text become numbers, defaults are filled in.
-            data["input"] = kind.input_schema().load(data["input"])
+            data["input"] = kind.inputs.load(data["input"])
         except ValidationError as error:
             problems["input"] = error.messages
         if "run_at" in data and "delay_seconds" in data:

@@ -76,6 +76,11 @@ async def _check_async(connection: psycopg.AsyncConnection[Row]) -> None:
         raise psycopg.OperationalError("the server closed the connection")
 
 
+def _has_rows(cursor: "psycopg.Cursor[Row] | psycopg.AsyncCursor[Row]") -> bool:
+    """Whether the statement returns rows; asking for `description` would make an object for each column."""
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
+
+
 def _reason(error: Exception) -> str:
     """The first line of a driver's message: the rest may repeat the connection string."""
     return str(error).partition("\n")[0] or type(error).__name__
@@ -140,7 +145,7 @@ class Session:
         # Here, too: whoever catches what happens within a transaction must know an outage for one.
         with _outages_told():
             cursor = self._connection.execute(statement, params, prepare=None if keep_plan else False)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if _has_rows(cursor) else []
 
 
 class Database:
@@ -202,7 +207,7 @@ class AsyncSession:
     async def all(self, name: str, params: Params | None = None) -> list[Row]:
         """The rows of the named statement."""
         cursor = await self._connection.execute(QUERIES[name], params)
-        return await cursor.fetchall() if cursor.description else []
+        return await cursor.fetchall() if _has_rows(cursor) else []
 
 
 class AsyncDatabase:
