@@ -14,7 +14,7 @@ from api.bodies import Answer
 from api.paging import Paging, sort_field
 from api.shapes import describe
 from jobs import templates
-from jobs.fields import JsonObject, QueryInteger, StrictBoolean, StrictInteger, Text, not_blank, storable_text
+from jobs.fields import JsonObject, QueryInteger, SparseSchema, StrictBoolean, StrictInteger, Text, not_blank, storable_text
 from jobs.lifecycle import Status
 from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
@@ -128,7 +128,7 @@ class CallbackUrl(fields.Url):
         return url
 
 
-class NewTask(Schema):
+class NewTask(SparseSchema):
     """A task to submit."""
 
     task_type = fields.String(load_default="text_generation")
