@@ -56,7 +56,7 @@ class Blueprint(SmorestBlueprint):
     ARGUMENTS_PARSER = StrictParser()
 
     def arguments(self, schema: type[Schema], **options: Any) -> Callable[[Any], Any]:
-        """As flask-smorest's, with one instance of the schema for all requests: making one takes longer than its use."""
+        """As flask-smorest's, with one instance of the schema for all requests: making one costs more than its use."""
         decorated: Callable[[Any], Any] = super().arguments(schema(), **options)
         return decorated
 

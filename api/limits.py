@@ -54,7 +54,7 @@ class Count(NamedTuple):
 
 
 class _Storage(RedisStorage):
-    """The library's, with both scripts that count a request, and then say where its caller stands, in one round trip."""
+    """The library's; its scripts that count a request and say where the caller then stands take one round trip."""
 
     _BOTH: Final = (
         f"local function acquire() {RedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()} end "

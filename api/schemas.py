@@ -14,7 +14,16 @@ from api.bodies import Answer
 from api.paging import Paging, sort_field
 from api.shapes import describe
 from jobs import templates
-from jobs.fields import JsonObject, QueryInteger, SparseSchema, StrictBoolean, StrictInteger, Text, not_blank, storable_text
+from jobs.fields import (
+    JsonObject,
+    QueryInteger,
+    SparseSchema,
+    StrictBoolean,
+    StrictInteger,
+    Text,
+    not_blank,
+    storable_text,
+)
 from jobs.lifecycle import Status
 from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy

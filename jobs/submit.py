@@ -103,7 +103,9 @@ class Submitter:
 
     def _simple(self, documents: Sequence[dict[str, Any]]) -> list[Row]:
         """Tasks that have nothing to do with each other, submitted at the same time: one statement, one commit."""
-        rows = self._database.all("insert_tasks", {"documents": Json(documents), "batch_id": None})
+        rows = self._database.all(
+            "insert_tasks", {"documents": Json(documents), "batch_id": None}, then="inserted_tasks"
+        )
         self.announce(rows)
         return rows
 
@@ -163,14 +165,19 @@ class Submitter:
     ) -> list[Row]:
         """Tasks as a part of a transaction, in order; to be announced once it is committed.
 
-        One whose `unique_key` an unfinished task has already is left out.
+        Of a batch's, the rows have only what is needed for that. One whose `unique_key` an unfinished task has
+        already is left out.
 
         Raises:
             UnknownParents: as `task`.
         """
         documents = [self._document(task, caller, request_id) for task in wanted]
         _use_cached(session, documents)
-        created = session.all("insert_tasks", {"documents": Json(documents), "batch_id": batch_id})
+        created = session.all(
+            "insert_tasks",
+            {"documents": Json(documents), "batch_id": batch_id},
+            then="inserted_tasks_in_brief" if batch_id else "inserted_tasks",
+        )
         children = [row for row in created if row["depends_on"]]
         if children:
             _link(session, children)

@@ -74,7 +74,7 @@ class Together(Generic[T, R]):
         try:
             for wish, result in zip(group, self._do([wish.item for wish in group]), strict=True):
                 wish.result = result
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who asked
             if len(group) > 1 and not isinstance(error, self._shared):
                 for wish in group:
                     self._serve([wish])

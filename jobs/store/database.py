@@ -127,13 +127,17 @@ class Session:
         with self._connection.transaction():
             yield
 
-    def all(self, name: str, params: Params | None = None, *, keep_plan: bool = True) -> list[Row]:
+    def all(
+        self, name: str, params: Params | None = None, *, then: str | None = None, keep_plan: bool = True
+    ) -> list[Row]:
         """The rows of the named statement.
 
         Args:
+            then: the name of its second half, where there are several to choose from.
             keep_plan: False where a plan made for any parameters would be a bad one.
         """
-        return self.run(QUERIES[name], params, keep_plan=keep_plan)
+        statement = QUERIES[name] if then is None else f"{QUERIES[name]}\n{QUERIES[then]}"
+        return self.run(statement, params, keep_plan=keep_plan)
 
     def one(self, name: str, params: Params | None = None) -> Row | None:
         """The first row of the named statement, if any."""
@@ -177,10 +181,10 @@ class Database:
         with self._connection() as connection, connection.transaction():
             yield Session(connection)
 
-    def all(self, name: str, params: Params | None = None) -> list[Row]:
+    def all(self, name: str, params: Params | None = None, *, then: str | None = None) -> list[Row]:
         """Rows of the named statement in a transaction of its own."""
         with self._connection() as connection:
-            return Session(connection).all(name, params)
+            return Session(connection).all(name, params, then=then)
 
     def one(self, name: str, params: Params | None = None) -> Row | None:
         """First row of the named statement in a transaction of its own."""

@@ -6,7 +6,7 @@ INSERT INTO batches (total, callback_url) VALUES (%(total)s, %(callback_url)s) R
 UPDATE batches SET total = %(total)s WHERE id = %(id)s RETURNING *
 
 -- name: insert_tasks
--- One row a document; ids are given in the order of the documents. Tasks that depend on others begin BLOCKED,
+-- Goes on with one of the two below. One row a document; ids are given in the order of the documents. Tasks that depend on others begin BLOCKED,
 -- those with a result from before (cached_from) are COMPLETED at once.
 WITH incoming AS (
     SELECT row_number() OVER () AS position, doc.*
@@ -42,7 +42,15 @@ WITH incoming AS (
     INSERT INTO task_events (task_id, to_status, attempt, detail)
     SELECT id, status, attempt, CASE WHEN status = 'COMPLETED' THEN '{"reason": "cached"}'::jsonb END FROM created
 )
+
+-- name: inserted_tasks
 SELECT *, NULL AS from_status, callback_url IS NOT NULL AS has_callback FROM created ORDER BY id
+
+-- name: inserted_tasks_in_brief
+-- What announcing and the hooks want to know: of many tasks, the rest takes longer to fetch than they take to insert.
+SELECT id, status, task_type, queue, pool, owner, attempt, announced_at, due_at, depends_on, batch_id, has_children,
+       NULL AS from_status, callback_url IS NOT NULL AS has_callback
+FROM created ORDER BY id
 
 -- name: link_parents
 -- Puts the children of these ids on their parents' books, also of parents that have ended: what follows is the
