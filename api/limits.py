@@ -57,13 +57,15 @@ class _Storage(RedisStorage):
     """The library's; its scripts that count a request and say where the caller then stands take one round trip."""
 
     _BOTH: Final = (
-        f"local function acquire() {RedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()} end "
-        f"local function look(ARGV) {RedisStorage.SCRIPT_SLIDING_WINDOW.decode()} end "
-        "return {acquire(), look({ARGV[2]})}"
+        b"local function count() %b end local function look(ARGV) %b end return {count(), look({ARGV[2]})}"
+        % (
+            RedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW,
+            RedisStorage.SCRIPT_SLIDING_WINDOW,
+        )
     )
 
     def initialize_storage(self, uri: str) -> None:
-        """Make the first script's place bring what is then taken from the second's."""
+        """Have counting bring what is then asked for, in the same thread."""
         super().initialize_storage(uri)
         both, seen = self.get_connection().register_script(self._BOTH), threading.local()
 

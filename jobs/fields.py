@@ -40,11 +40,11 @@ class SparseSchema(Schema):
             try:
                 loaded[name] = field.deserialize(value, name, data)
             except ValidationError as error:
-                error_store.store_error(error.messages, name)
+                error_store.store_error(error.messages, name)  # type: ignore[no-untyped-call]
                 if error.valid_data:
                     loaded[name] = error.valid_data
         for name in data.keys() - self.load_fields.keys():
-            error_store.store_error([self.error_messages["unknown"]], name)
+            error_store.store_error([self.error_messages["unknown"]], name)  # type: ignore[no-untyped-call]
         return loaded
 
 
