@@ -39,7 +39,7 @@ class SubmitTaskParams(Schema):
             raise ValidationError("Unknown task type.", "task_type")
         if kind.needs_prompt and "prompt" not in data:
             raise ValidationError("Missing data for required field.", "prompt")
-        if problems := kind.input_schema().validate(data["input"]):
+        if problems := kind.inputs.validate(data["input"]):
             raise ValidationError({"input": problems})
 
 
