@@ -89,6 +89,8 @@ class Reconciler:
         }
         self._looked = now
         dead = [worker for worker, (_, since) in self._seen.items() if now - since >= LEASE_SECONDS]
+        if not dead and not self._database.all("has_lost")[0]["answer"]:
+            return Report()
         with self._database.transaction() as session:
             # First, so that none of them can beat or claim once its tasks are taken away.
             gone = session.all("give_up_workers", {"ids": dead}) if dead else []
