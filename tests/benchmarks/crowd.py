@@ -1,6 +1,6 @@
 """Many real workers in one process, for `tests.benchmarks.scaling`: everything of a worker but the model's endpoint.
 
-`main` serves until SIGTERM. At SIGUSR1 it prints, as JSON, how often each statement was sent so far.
+`main` serves until SIGTERM. At SIGUSR1 it prints, as JSON beside its log, how often each statement was sent so far.
 """
 
 import asyncio

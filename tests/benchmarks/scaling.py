@@ -197,7 +197,7 @@ def _start(used: Servers, workers: int) -> list["subprocess.Popen[str]"]:
     """In two processes, as there are two cores and more."""
     environment = clean_environment(
         DATABASE_URL=used.database_url, REDIS_URL=used.redis_url, HANDLER_MODULES="tests.benchmarks.crowd",
-        WORKER_CONCURRENCY=SLOTS, QUEUE_SHARES="high=1,default=1,low=1", LOG_LEVEL="WARNING",
+        WORKER_CONCURRENCY=SLOTS, QUEUE_SHARES="high=1,default=1,low=1", LOG_LEVEL="WARNING", LOG_FORMAT="text",
     )  # fmt: skip
     # Not with -m: its task type would be registered once as that of the program, and once as that of the module.
     command = [sys.executable, "-c", "from tests.benchmarks import crowd; crowd.main()", str(workers // 2)]
@@ -215,7 +215,7 @@ def _statements(crowds: list["subprocess.Popen[str]"]) -> Counter[str]:
     for crowd in crowds:
         crowd.send_signal(signal.SIGUSR1)
         assert crowd.stdout
-        total.update(json.loads(crowd.stdout.readline()))
+        total.update(json.loads(next(line for line in crowd.stdout if line.startswith("{"))))
     return total
 
 
