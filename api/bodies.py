@@ -1,5 +1,6 @@
 """Request bodies and JSON answers: strict on the way in, readable on the way out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -53,6 +54,11 @@ class Blueprint(SmorestBlueprint):
     """A group of resources with strict bodies."""
 
     ARGUMENTS_PARSER = StrictParser()
+
+    def arguments(self, schema: type[Schema], **options: Any) -> Callable[[Any], Any]:
+        """As flask-smorest's, with one instance of the schema for all requests: making one costs more than its use."""
+        decorated: Callable[[Any], Any] = super().arguments(schema(), **options)
+        return decorated
 
 
 class OrjsonProvider(JSONProvider):

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from http import HTTPStatus
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import limits
 import structlog
@@ -53,12 +53,36 @@ class Count(NamedTuple):
         return f'"{self.name}";q={self.limit.amount};w={self.limit.get_expiry()}'
 
 
+class _Storage(RedisStorage):
+    """The library's; its scripts that count a request and say where the caller then stands take one round trip."""
+
+    _BOTH: Final = (
+        b"local function count() %b end local function look(ARGV) %b end return {count(), look({ARGV[2]})}"
+        % (
+            RedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW,
+            RedisStorage.SCRIPT_SLIDING_WINDOW,
+        )
+    )
+
+    def initialize_storage(self, uri: str) -> None:
+        """Have counting bring what is then asked for, in the same thread."""
+        super().initialize_storage(uri)
+        both, seen = self.get_connection().register_script(self._BOTH), threading.local()
+
+        def acquire(keys: list[str], args: list[int]) -> Any:
+            is_within, seen.window = both(keys, args)
+            return is_within
+
+        self.lua_acquire_sliding_window = acquire  # type: ignore[assignment]
+        self.lua_sliding_window = lambda _keys, _args: seen.window  # type: ignore[assignment]
+
+
 class Counter:
     """Counts requests."""
 
     def __init__(self, redis_url: str) -> None:
         pool = connect(redis_url, timeout=_REDIS_SECONDS).connection_pool
-        storage = RedisStorage("redis://", connection_pool=pool, key_prefix="pressroom:limits")
+        storage = _Storage("redis://", connection_pool=pool, key_prefix="pressroom:limits")
         self._shared = SlidingWindowCounterRateLimiter(storage)
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._away_until = 0.0

@@ -14,7 +14,16 @@ from api.bodies import Answer
 from api.paging import Paging, sort_field
 from api.shapes import describe
 from jobs import templates
-from jobs.fields import JsonObject, QueryInteger, StrictBoolean, StrictInteger, Text, not_blank, storable_text
+from jobs.fields import (
+    JsonObject,
+    QueryInteger,
+    SparseSchema,
+    StrictBoolean,
+    StrictInteger,
+    Text,
+    not_blank,
+    storable_text,
+)
 from jobs.lifecycle import Status
 from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.retry import RetryPolicy
@@ -128,7 +137,7 @@ class CallbackUrl(fields.Url):
         return url
 
 
-class NewTask(Schema):
+class NewTask(SparseSchema):
     """A task to submit."""
 
     task_type = fields.String(load_default="text_generation")
@@ -192,7 +201,7 @@ class NewTask(Schema):
             problems["prompt"] = [f"Longer than {tools.settings.prompt_max_chars} characters."]
         try:
             # As loaded: numbers given as text become numbers, defaults are filled in.
-            data["input"] = kind.input_schema().load(data["input"])
+            data["input"] = kind.inputs.load(data["input"])
         except ValidationError as error:
             problems["input"] = error.messages
         if "run_at" in data and "delay_seconds" in data:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -14,6 +14,8 @@ from jobs.queues import Doorbell
 from jobs.store.database import Database, Refused, Row
 
 log = structlog.get_logger(__name__)
+
+_PAUSE_SECONDS: Final = 0.05  # after what was seen to at once: of many tasks that end, some wait for each other
 
 
 class Aftermath:
@@ -43,6 +45,7 @@ class Aftermath:
                 await asyncio.to_thread(self._see_to, rows)
             except (Unavailable, RuntimeError, *Refused) as error:  # RuntimeError: no thread can be started now
                 log.warning("left to the reconciler", tasks=len(rows), reason=type(error).__name__)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     def _see_to(self, rows: Sequence[Row]) -> None:
         self._database.open()

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import structlog
@@ -70,7 +70,7 @@ class Claim:
         return cls(**{**facts, "retry": RetryPolicy.from_json(row["retry"])})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What an attempt came to, to be recorded.
 
@@ -133,8 +133,8 @@ class Attempt:
         context = self.context
         if context is None:
             return outcome
-        has_answers = context.tools is not None and not context.kept.is_empty
-        return replace(outcome, usage=context.usage, measures=self.measures, has_answers=has_answers)
+        outcome.usage, outcome.measures, outcome.has_answers = context.usage, self.measures, context.has_answers
+        return outcome
 
     async def _run(self) -> Outcome:
         claim = self.claim

@@ -3,7 +3,8 @@
 import re
 from typing import Any, Final
 
-from marshmallow import ValidationError, fields
+from marshmallow import RAISE, Schema, ValidationError, fields, missing
+from marshmallow.error_store import ErrorStore
 
 _MAX_DEPTH: Final = 32
 _INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+)?")
@@ -13,6 +14,38 @@ STORABLE: Final = r"^[^\u0000]*$"
 """As a pattern of JSON Schema: texts that can be stored."""
 NOT_BLANK: Final = r"^\s*[^\s\u0000][^\u0000]*$"
 """Such of them that are not only white space."""
+
+
+class SparseSchema(Schema):
+    """A schema of many fields, of which few are given: the others are not asked, unless they say something then.
+
+    Its fields have their own names in what is loaded: neither `data_key` nor `attribute`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._silent = frozenset(
+            name for name, field in self.load_fields.items() if not field.required and field.load_default is missing
+        )
+
+    def _deserialize(self, data: Any, *, error_store: ErrorStore, **options: Any) -> Any:
+        """As marshmallow's, which asks every field, in many steps."""
+        if type(data) is not dict or options["many"] or options["partial"] is not None or options["unknown"] != RAISE:
+            return super()._deserialize(data, error_store=error_store, **options)
+        loaded: dict[str, Any] = {}
+        for name, field in self.load_fields.items():
+            value = data.get(name, missing)
+            if value is missing and name in self._silent:
+                continue
+            try:
+                loaded[name] = field.deserialize(value, name, data)
+            except ValidationError as error:
+                error_store.store_error(error.messages, name)  # type: ignore[no-untyped-call]
+                if error.valid_data:
+                    loaded[name] = error.valid_data
+        for name in data.keys() - self.load_fields.keys():
+            error_store.store_error([self.error_messages["unknown"]], name)  # type: ignore[no-untyped-call]
+        return loaded
 
 
 def storable(text: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -10,9 +11,9 @@ import structlog
 from jobs.attempt import Claim
 from jobs.errors import Unavailable
 from jobs.lifecycle import CLAIMABLE, Status, sources
-from jobs.pools import Mode, Pools
+from jobs.pools import Mode, Pools, lane_of
 from jobs.priority import QueueName
-from jobs.queues import LONGEST_WAIT_SECONDS, AsyncDoorbell, RedisError
+from jobs.queues import LONGEST_WAIT_SECONDS, AsyncDoorbell, Group, RedisError
 from jobs.slots import Slots
 from jobs.store.database import AsyncDatabase, Row
 
@@ -21,6 +22,10 @@ log = structlog.get_logger(__name__)
 STARVED_SECONDS: Final = 10.0
 """A queue with waiting tasks gets slots of each worker at least this often, however busy the more urgent ones are."""
 
+_AT_ONCE: Final = 64
+"""Tasks of a lane in one round. More would start together, end together, and keep each other waiting ever after."""
+
+_CLAIMS: Final = 2  # under way at the same time, as long as rounds are full
 _STARVED_SHARE: Final = 0.05  # of the slots, at least one
 _GATHER_SECONDS: Final = 0.002  # lets several slots become free before the next round trip
 _REPORT_SECONDS: Final = 0.25  # within which other workers learn that calls of a model have ended
@@ -53,6 +58,7 @@ class Intake:
         self._moved = moved
         self._stopping = False
         self._changed = asyncio.Event()
+        self._claims: set[asyncio.Task[None]] = set()
         self._served = dict.fromkeys(slots["coroutine"].queues, time.monotonic())
 
     def slot_freed(self) -> None:
@@ -67,15 +73,19 @@ class Intake:
     async def run(self) -> None:
         """Take, claim and start tasks until `stop`."""
         failures = 0
-        while not self._stopping:
-            try:
-                await self._round()
-                failures = 0
-            except (RedisError, Unavailable, OSError) as error:
-                pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
-                failures += 1
-                log.warning("cannot take tasks, trying again", reason=str(error), pause=pause)
-                await asyncio.sleep(pause)
+        try:
+            while not self._stopping or self._claims:
+                try:
+                    await (self._few_claims(0) if self._stopping else self._round())
+                    failures = 0
+                except (RedisError, Unavailable, OSError) as error:
+                    pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+                    failures += 1
+                    log.warning("cannot take tasks, trying again", reason=str(error), pause=pause)
+                    await asyncio.sleep(pause)
+        finally:
+            for claim in self._claims:
+                claim.cancel()
 
     async def _round(self) -> None:
         self._changed.clear()
@@ -95,15 +105,21 @@ class Intake:
         self._pools.known(taken.pools if taken else ())
         if taken is None:  # by `rq suspend`
             await asyncio.sleep(_SUSPENDED_SECONDS)
-        elif taken.ids:
-            await self._claim(taken.ids)
+        elif taken.groups:
+            self._expect(taken.groups, 1)
+            self._claims.add(asyncio.create_task(self._claim(taken.groups)))
+            is_full = sum(len(group.ids) for group in taken.groups) >= _AT_ONCE
+            await self._few_claims(_CLAIMS - 1 if is_full else 0)
         else:
             self._served = dict.fromkeys(self._served, time.monotonic())
             await self._wait(rooms, taken.again)
 
     def _rooms(self) -> dict[Mode, dict[QueueName, int]]:
         """Of each lane that has a free slot, the room of each queue."""
-        rooms = {lane: slots.room() for lane, slots in self._slots.items()}
+        rooms = {
+            lane: {queue: min(room, _AT_ONCE) for queue, room in slots.room().items()}
+            for lane, slots in self._slots.items()
+        }
         return {lane: room for lane, room in rooms.items() if any(room.values())}
 
     def _starved(self) -> dict[QueueName, int]:
@@ -148,12 +164,31 @@ class Intake:
             await self._doorbell.wake()
             await asyncio.wait({waiting}, timeout=_GATHER_SECONDS)
 
-    async def _claim(self, ids: list[int]) -> None:
-        # Should this fail, the reconciler finds that these tasks wait nowhere, and has them wait again.
-        rows = await self._database.all(
-            "claim_tasks",
-            {"ids": ids, "sources": _SOURCES, "worker_id": self.worker_id, "worker": self._worker},
-        )
+    async def _few_claims(self, most: int) -> None:
+        """Wait until no more claims than these are under way; raises what became of those that ended."""
+        while len(self._claims) > most:
+            done, self._claims = await asyncio.wait(self._claims, return_when=asyncio.FIRST_COMPLETED)
+            errors = [error for claim in done if (error := claim.exception())]
+            for error in errors[:1]:
+                raise error
+
+    def _expect(self, groups: Sequence[Group], sign: int) -> None:
+        """What is being claimed holds its slots already, and counts as in flight; with -1, no longer."""
+        for queue, pool, ids in groups:
+            self._slots[lane_of(pool)].occupy(queue, sign * len(ids))
+            self._pools.coming(pool, sign * len(ids))
+
+    async def _claim(self, groups: Sequence[Group]) -> None:
+        ids = list(chain.from_iterable(group.ids for group in groups))
+        try:
+            # Should this fail, the reconciler finds that these tasks wait nowhere, and has them wait again.
+            rows = await self._database.all(
+                "claim_tasks",
+                {"ids": ids, "sources": _SOURCES, "worker_id": self.worker_id, "worker": self._worker},
+            )
+        finally:
+            self._expect(groups, -1)
+            self._changed.set()
         # The database returns them in the order of ids; the queues' order is the one to start in.
         position = {task_id: place for place, task_id in enumerate(ids)}
         now = time.monotonic()

@@ -54,6 +54,11 @@ class Pools:
         """Whether tasks ended that the others do not know of yet."""
         return bool(self._ended)
 
+    def coming(self, pool: str, count: int) -> None:
+        """So many tasks of the pool more (or fewer) are on their way here: they count as in flight."""
+        if ":" in pool:
+            self._flight[pool] += count
+
     def started(self, run: tuple[int, int], pool: str) -> None:
         """An attempt began."""
         if ":" in pool:

@@ -202,16 +202,24 @@ class Doorbell:
         return bool(self.connection.ping())
 
 
+class Group(NamedTuple):
+    """Tasks that waited in the same queue and pool."""
+
+    queue: QueueName
+    pool: str
+    ids: list[int]
+
+
 class Taken(NamedTuple):
     """What a worker got.
 
     Attributes:
-        ids: tasks to start, in this order.
+        groups: tasks to start, in this order.
         again: seconds after which tasks that wait for their model may be there; None when there are none.
         pools: of which this worker is now taken to have calls in flight.
     """
 
-    ids: list[int]
+    groups: list[Group]
     again: float | None
     pools: list[str]
 
@@ -232,8 +240,9 @@ class AsyncDoorbell:
         answer = await self._take(args=[orjson.dumps(wish)])
         if answer is None:
             return None
-        again, pools, ids = answer
-        return Taken(parse_ids(ids), float(again) if again else None, [pool.decode(errors="replace") for pool in pools])
+        again, pools, tasks = answer
+        groups = [Group(cast(QueueName, _text(queue)), _text(pool), parse_ids(ids)) for queue, pool, ids in tasks]
+        return Taken(groups, float(again) if again else None, list(map(_text, pools)))
 
     async def refused(self, pool: str, worker: str, in_flight: int, wait: float | None) -> float:
         """A model's endpoint refused a call: nobody calls it for `wait` seconds; returns for how many."""
@@ -264,7 +273,7 @@ def parse_ids(entries: Iterable[bytes]) -> list[int]:
 
 
 def _text(value: "bytes | str") -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _chunks(items: list[Any]) -> Iterator[list[Any]]:

@@ -5,7 +5,7 @@ import time
 from typing import Final
 
 from jobs.errors import TooManyPending
-from jobs.store.database import Session
+from jobs.store.database import Database, Session
 
 _KNOWN_SECONDS: Final = 1.0
 _SHARE: Final = 0.05  # of the time, at most, that counting may take
@@ -21,7 +21,7 @@ class Room:
         self._known_until = 0.0
         self._counting = threading.Lock()
 
-    def take(self, session: Session, wanted: int) -> None:
+    def take(self, store: Database | Session, wanted: int) -> None:
         """Make sure that so many more tasks may wait.
 
         Raises:
@@ -31,16 +31,16 @@ class Room:
             return
         if time.monotonic() >= self._known_until and self._counting.acquire(blocking=False):
             try:
-                self._count(session)
+                self._count(store)
             finally:
                 self._counting.release()
         if self._waiting + wanted > self._most:
             raise TooManyPending(f"{self._waiting} tasks are waiting; no more than {self._most} may. Try again later.")
         self._waiting += wanted
 
-    def _count(self, session: Session) -> None:
+    def _count(self, store: Database | Session) -> None:
         began = time.monotonic()
-        counted = session.one("count_waiting", {"limit": self._most})
+        counted = store.one("count_waiting", {"limit": self._most})
         now = time.monotonic()
         self._waiting = counted["tasks"] if counted else 0
         self._known_until = now + max(_KNOWN_SECONDS, (now - began) / _SHARE)

@@ -39,13 +39,13 @@ class SlotBudget:
             room[name] = max(0, min(free, self._limits[name] - held))
         return {name: room[name] for name in self.queues}
 
-    def occupy(self, queue: QueueName) -> None:
-        """Take one slot for a task of `queue`."""
-        self._used[queue] += 1
+    def occupy(self, queue: QueueName, count: int = 1) -> None:
+        """Take slots for tasks of `queue`."""
+        self._used[queue] += count
 
-    def release(self, queue: QueueName) -> None:
-        """Give one slot back."""
-        self._used[queue] -= 1
+    def release(self, queue: QueueName, count: int = 1) -> None:
+        """Give slots back."""
+        self._used[queue] -= count
 
 
 Slots = Mapping[Mode, SlotBudget]

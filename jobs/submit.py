@@ -19,10 +19,13 @@ from jobs.queues import Doorbell, Due, RedisError
 from jobs.room import Room
 from jobs.settings import Settings
 from jobs.store.database import Database, Json, Row, Session
+from jobs.together import Together
 
 log = structlog.get_logger(__name__)
 
 _KEY_RACES = 10  # times that the holder of a unique_key may end just while we look
+_ALONE = ("unique_key", "depends_on", "cache_ttl")  # what has a task look at others: it gets its own transaction
+_MOST_TOGETHER = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Submitter:
         self._doorbell = doorbell
         self.followups = Followups(database, doorbell)
         self.room = Room(settings.max_pending)
+        self._together = Together(self._simple, most=_MOST_TOGETHER, shared=Unavailable)
 
     def task(
         self,
@@ -83,6 +87,9 @@ class Submitter:
             TooManyPending: there is no room now.
             Unavailable: nothing was stored.
         """
+        if not (idempotency or any(wanted.get(name) for name in _ALONE)):
+            self.room.take(self._database, 1)
+            return Submitted(self._together(self._document(wanted, caller, request_id)))
         with self._database.transaction() as session:
             if earlier := _earlier(session, idempotency):
                 row = session.one("get_task", {"id": earlier["task_id"]})
@@ -93,6 +100,18 @@ class Submitter:
         if not existing:
             self.announce([row])
         return Submitted(row, existing=existing)
+
+    def _simple(self, documents: Sequence[dict[str, Any]]) -> list[Row]:
+        """Tasks that have nothing to do with each other, submitted at the same time: one statement, one commit."""
+        rows = self._database.all(
+            "insert_tasks", {"documents": Json(documents), "batch_id": None}, then="inserted_tasks"
+        )
+        self.announce(rows)
+        return rows
+
+    def _document(self, wanted: Mapping[str, Any], caller: str, request_id: str | None) -> dict[str, Any]:
+        made = document(wanted, self._types[wanted["task_type"]], self._settings, caller)
+        return {**made, "request_id": request_id}
 
     def _one(
         self, session: Session, wanted: Mapping[str, Any], caller: str, request_id: str | None
@@ -146,15 +165,18 @@ class Submitter:
     ) -> list[Row]:
         """Tasks as a part of a transaction, in order; to be announced once it is committed.
 
-        One whose `unique_key` an unfinished task has already is left out.
+        Of a batch's, the rows have only what is needed for that. One whose `unique_key` an unfinished task has
+        already is left out.
 
         Raises:
             UnknownParents: as `task`.
         """
-        documents = [document(task, self._types[task["task_type"]], self._settings, caller) for task in wanted]
+        documents = [self._document(task, caller, request_id) for task in wanted]
         _use_cached(session, documents)
         created = session.all(
-            "insert_tasks", {"documents": Json(documents), "batch_id": batch_id, "request_id": request_id}
+            "insert_tasks",
+            {"documents": Json(documents), "batch_id": batch_id},
+            then="inserted_tasks_in_brief" if batch_id else "inserted_tasks",
         )
         children = [row for row in created if row["depends_on"]]
         if children:

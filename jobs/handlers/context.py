@@ -114,7 +114,7 @@ class Context:
     profile_page: str | None = None
     began: float = field(default_factory=time.monotonic)
     _has_shown: bool = False
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _is_stopped: bool = False  # set by the worker's event loop, seen in any thread
 
     @property
     def task_id(self) -> int:
@@ -156,7 +156,7 @@ class Context:
     @property
     def is_cancelled(self) -> bool:
         """Whether the attempt is to end, by the caller's wish or for lack of time."""
-        return self._stop.is_set()
+        return self._is_stopped
 
     def check(self) -> None:
         """End the attempt here if it is to end; for handlers in threads and processes, between two steps.
@@ -169,7 +169,7 @@ class Context:
 
     def stop(self) -> None:
         """Ask the handler to end; for the worker."""
-        self._stop.set()
+        self._is_stopped = True
 
     # What the watchers see
 
@@ -232,6 +232,11 @@ class Context:
     def kept(self) -> Kept:
         """What models answered to this attempt and those before it."""
         return Kept(self.on_loop.keeper, self.task_id, self.facts.fence)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether answers of models were kept in this attempt."""
+        return "kept" in self.__dict__ and not self.kept.is_empty
 
     async def ask(self, request: ChatRequest, *, keep: bool = True) -> tuple[ChatAnswer, str]:
         """A model's answer, with the name of the provider; streamed and counted.

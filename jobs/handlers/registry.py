@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from marshmallow import Schema
@@ -64,9 +65,19 @@ class TaskType:
     soft_limit: float = 0.8
     scope: Scope = "submit"
 
+    @property
+    def inputs(self) -> Schema:
+        """An instance of `input_schema`, one for all: making one takes longer than its use."""
+        return _instance(self.input_schema)
+
     def pool(self, model: str) -> str:
         """Which tasks its tasks wait together with: those of its lane, and of its model where it calls one."""
         return pool_of(self.mode, model if self.calls_model else None)
+
+
+@cache
+def _instance(schema: type[Schema]) -> Schema:
+    return schema()
 
 
 _registered: dict[str, TaskType] = {}

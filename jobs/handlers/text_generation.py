@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from jobs.fields import JsonObject, StrictInteger, Text
+from jobs.fields import JsonObject, SparseSchema, StrictInteger, Text
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
 from jobs.providers.base import ChatRequest
@@ -17,7 +17,7 @@ class Message(Schema):
     content = Text(required=True)
 
 
-class TextGenerationInput(Schema):
+class TextGenerationInput(SparseSchema):
     """Optional input of `text_generation`."""
 
     system_prompt = Text(metadata={"description": "Put before everything else, with the role `system`."})

@@ -1,12 +1,12 @@
 -- ARGV[1]: JSON {worker, lanes: {LANE: [[QUEUE, room]...]}, first: {QUEUE: count}, flight: {POOL: calls},
 -- ended: {POOL: {tasks, calls, answers, tokens}}, rules: {POOL: limits}}. Lanes name queues most urgent first; a queue's
 -- room is what it and all less urgent ones may start together; of the queues in `first` so many tasks go before all
--- others. Returns [seconds until there may be more, or '', pools that this worker has calls in flight of, ids in the
--- order to start them]; false while RQ is suspended.
+-- others. Returns [seconds until there may be more, or '', pools that this worker has calls in flight of, tasks in the
+-- order to start them: [queue, pool, ids]...]; false while RQ is suspended.
 local MOST_POOLS = 100
 local doc = cjson.decode(ARGV[1])
 if redis.call('EXISTS', 'rq:suspended') == 1 then return false end
-local now, limits, taken = seconds(), {}, {}
+local now, limits, taken, total = seconds(), {}, {}, 0
 local again = nil
 
 local function limit_of(pool)
@@ -63,13 +63,18 @@ local function take(queue, lane, count)
     -- From the only pool, as many as there are room and permits for, at once.
     local most = #found == 1 and math.min(count - number, pool.limit.free) or 1
     local popped = redis.call('ZPOPMIN', pool.key, most)
+    local group = taken[#taken]
+    if not group or group[1] ~= queue or group[2] ~= pool.pool then
+      group = {queue, pool.pool, {}}
+      taken[#taken + 1] = group
+    end
     for i = 1, #popped, 2 do
-      taken[#taken + 1] = popped[i]
+      table.insert(group[3], popped[i])
       turn = math.max(turn or 0, tonumber(popped[i + 1]))
       local place = redis.call('LPOS', 'rq:queue:' .. queue, popped[i], 'MAXLEN', 1000)
       if place then redis.call('LREM', 'rq:queue:' .. queue, 1, popped[i]) end
     end
-    number = number + #popped / 2
+    number, total = number + #popped / 2, total + #popped / 2
     pool.limit.free = pool.limit.free - #popped / 2
     if has_limit(pool.pool) then
       pool.limit.own = pool.limit.own + #popped / 2
@@ -116,7 +121,7 @@ end
 -- What overtook others in a long queue stays in RQ's list until it gets to the front there.
 for _, room in ipairs(select(2, next(doc.lanes)) or {}) do
   local list = 'rq:queue:' .. room[1]
-  for _ = 1, #taken + 10 do
+  for _ = 1, total + 10 do
     local head = redis.call('LINDEX', list, 0)
     if not head then break end
     local status = redis.call('HGET', 'rq:job:' .. head, 'status')

@@ -50,10 +50,12 @@ async def lines(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 async def _pieces(response: httpx.Response, most: int) -> AsyncIterator[bytes]:
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("", "identity", ENCODINGS):
+    # Read as they came: httpx would first find out how all of the headers are encoded.
+    encoding = next((value for name, value in response.headers.raw if name.lower() == b"content-encoding"), b"")
+    encoding = encoding.strip().lower()
+    if encoding not in (b"", b"identity", ENCODINGS.encode()):
         raise invalid("is compressed in a way that was not asked for")
-    inflater = zlib.decompressobj(wbits=_GZIP) if encoding == ENCODINGS else None
+    inflater = zlib.decompressobj(wbits=_GZIP) if encoding == ENCODINGS.encode() else None
     length = 0
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - it comes from an async transport
     async for sent in response.stream:

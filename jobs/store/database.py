@@ -76,6 +76,11 @@ async def _check_async(connection: psycopg.AsyncConnection[Row]) -> None:
         raise psycopg.OperationalError("the server closed the connection")
 
 
+def _has_rows(cursor: "psycopg.Cursor[Row] | psycopg.AsyncCursor[Row]") -> bool:
+    """Whether the statement returns rows; asking for `description` would make an object for each column."""
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
+
+
 def _reason(error: Exception) -> str:
     """The first line of a driver's message: the rest may repeat the connection string."""
     return str(error).partition("\n")[0] or type(error).__name__
@@ -122,13 +127,17 @@ class Session:
         with self._connection.transaction():
             yield
 
-    def all(self, name: str, params: Params | None = None, *, keep_plan: bool = True) -> list[Row]:
+    def all(
+        self, name: str, params: Params | None = None, *, then: str | None = None, keep_plan: bool = True
+    ) -> list[Row]:
         """The rows of the named statement.
 
         Args:
+            then: the name of its second half, where there are several to choose from.
             keep_plan: False where a plan made for any parameters would be a bad one.
         """
-        return self.run(QUERIES[name], params, keep_plan=keep_plan)
+        statement = QUERIES[name] if then is None else f"{QUERIES[name]}\n{QUERIES[then]}"
+        return self.run(statement, params, keep_plan=keep_plan)
 
     def one(self, name: str, params: Params | None = None) -> Row | None:
         """The first row of the named statement, if any."""
@@ -140,7 +149,7 @@ class Session:
         # Here, too: whoever catches what happens within a transaction must know an outage for one.
         with _outages_told():
             cursor = self._connection.execute(statement, params, prepare=None if keep_plan else False)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if _has_rows(cursor) else []
 
 
 class Database:
@@ -172,10 +181,10 @@ class Database:
         with self._connection() as connection, connection.transaction():
             yield Session(connection)
 
-    def all(self, name: str, params: Params | None = None) -> list[Row]:
+    def all(self, name: str, params: Params | None = None, *, then: str | None = None) -> list[Row]:
         """Rows of the named statement in a transaction of its own."""
         with self._connection() as connection:
-            return Session(connection).all(name, params)
+            return Session(connection).all(name, params, then=then)
 
     def one(self, name: str, params: Params | None = None) -> Row | None:
         """First row of the named statement in a transaction of its own."""
@@ -202,7 +211,7 @@ class AsyncSession:
     async def all(self, name: str, params: Params | None = None) -> list[Row]:
         """The rows of the named statement."""
         cursor = await self._connection.execute(QUERIES[name], params)
-        return await cursor.fetchall() if cursor.description else []
+        return await cursor.fetchall() if _has_rows(cursor) else []
 
 
 class AsyncDatabase:

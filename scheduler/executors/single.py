@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from jobs.fields import JsonObject, StrictInteger, Text
+from jobs.fields import JsonObject, StrictInteger, Text, not_blank
 from jobs.handlers.daily_life import DailyLifeInput
 from jobs.handlers.maintenance import BackupInput, CleanupInput
 from jobs.handlers.registry import TaskType
@@ -24,7 +24,7 @@ class SubmitTaskParams(Schema):
         self._types = types
 
     task_type = fields.String(load_default="text_generation")
-    prompt = Text()
+    prompt = Text(validate=not_blank)
     model = Text(validate=validate.Length(1, 200))
     input = JsonObject(load_default=dict)
     priority = StrictInteger(load_default=DEFAULT_PRIORITY, validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY))
@@ -37,9 +37,9 @@ class SubmitTaskParams(Schema):
         kind = self._types.get(data["task_type"])
         if kind is None:
             raise ValidationError("Unknown task type.", "task_type")
-        if kind.needs_prompt and not data.get("prompt", "").strip():
+        if kind.needs_prompt and "prompt" not in data:
             raise ValidationError("Missing data for required field.", "prompt")
-        if problems := kind.input_schema().validate(data["input"]):
+        if problems := kind.inputs.validate(data["input"]):
             raise ValidationError({"input": problems})
 
 

@@ -65,7 +65,7 @@ class Bench:
         }
         self.redis.set(f"rq:worker:{worker}", "alive")
         self.taken = self._run(lambda side: side.take(wish))
-        return list(self.taken.ids)
+        return [task_id for group in self.taken.groups for task_id in group.ids]
 
     def refused(self, pool: str, in_flight: int, wait: float | None = 0.0, worker: str = "w") -> float:
         return float(self._run(lambda side: side.refused(pool, worker, in_flight, wait)))

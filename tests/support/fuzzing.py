@@ -44,6 +44,7 @@ RULES = re.compile(
             r"Give cron_expression or interval\.",
             r"Longer than \d+ days\.",
             r"Has \d+ entries for \d+ texts\.",
+            r"The collection has vectors of .*, none of .*\.",
             r"Five fields are needed .*",
             r"The \w+ field .* is not a number, name, list, range or step\.",
             r"Not a cron expression: .*",

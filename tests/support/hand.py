@@ -37,21 +37,21 @@ def record(
 
     Completed tasks get `result`, or their fence to tell them apart.
     """
-    ids, fences, statuses = (list(column) for column in zip(*outcomes, strict=True))
-    failed = json.dumps(error.as_json())
-    parameters = {
-        "worker": "w",
-        "targets": sorted(TRANSITIONS[Status.PROCESSING]),
-        "ids": ids,
-        "fences": fences,
-        "statuses": statuses,
-        "results": [json.dumps(result or {"fence": f}) if s == "COMPLETED" else None for _, f, s in outcomes],
-        "errors": [failed if status in ("RETRYING", "FAILED") else None for status in statuses],
-        "usages": [json.dumps(usage) if usage else None] * len(ids),
-        "delays": [600 if status == "RETRYING" else None for status in statuses],
-        "frees": [free or status == "PENDING" for status in statuses],
-        "measures": [None] * len(ids),
-    }
+    documents = [
+        {
+            "id": task_id,
+            "fence": fence,
+            "status": status,
+            "result": (result or {"fence": fence}) if status == "COMPLETED" else None,
+            "error": error.as_json() if status in ("RETRYING", "FAILED") else None,
+            "usage": usage,
+            "delay": 600 if status == "RETRYING" else None,
+            "free": free or status == "PENDING",
+        }
+        for task_id, fence, status in outcomes
+    ]
+    targets = sorted(TRANSITIONS[Status.PROCESSING])
+    parameters = {"worker": "w", "targets": targets, "outcomes": json.dumps(documents)}
     with database.transaction() as session:
         moved = session.all("record_outcomes", parameters)
         hooks.run(session, moved)

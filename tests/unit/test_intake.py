@@ -8,7 +8,7 @@ import pytest
 from jobs.intake import Intake
 from jobs.pools import Mode, Pools
 from jobs.priority import QUEUES
-from jobs.queues import Taken
+from jobs.queues import Group, Taken
 from jobs.slots import SlotBudget
 
 SHARES: Any = {"high": 1.0, "default": 0.9, "low": 0.7}
@@ -22,7 +22,7 @@ class Counter:
 
     async def take(self, wish: dict[str, Any]) -> Taken:
         self.wishes.append(wish)
-        return Taken([1], None, [])
+        return Taken([Group("default", "coroutine", [1])], None, [])
 
     async def all(self, *_: Any) -> list[Any]:
         return []
@@ -44,9 +44,9 @@ def rounds(count: int, capacity: int = 100) -> list[dict[str, Any]]:
 
 
 def test_each_lane_offers_its_own_slots() -> None:
-    (wish,) = rounds(1)
+    (wish,) = rounds(1)  # at most 64 at once
     assert wish["lanes"] == {
-        "coroutine": [("high", 100), ("default", 90), ("low", 70)],
+        "coroutine": [("high", 64), ("default", 64), ("low", 64)],
         "thread": [("high", 2), ("default", 2), ("low", 1)],
         "process": [("high", 1), ("default", 1), ("low", 1)],
     }

@@ -10,7 +10,7 @@ from rq.exceptions import DeserializationError
 from rq.job import Job
 
 from jobs import entry
-from jobs.queues import AsyncDoorbell, Doorbell, Taken, TaskJob, TaskQueue, parse_ids
+from jobs.queues import AsyncDoorbell, Doorbell, Group, Taken, TaskJob, TaskQueue, parse_ids
 
 
 def store(connection: fakeredis.FakeRedis, data: bytes, **more: str) -> TaskJob:
@@ -72,7 +72,7 @@ def test_names_of_pools_are_read_whatever_they_are() -> None:
     doorbell = AsyncDoorbell("redis://127.0.0.1:1/0")
 
     async def answer(**_: object) -> list[object]:
-        return [b"", [b"coroutine:\xff"], [b"7"]]
+        return [b"", [b"coroutine:\xff"], [[b"low", b"coroutine:\xff", [b"7"]]]]
 
     doorbell._take = answer  # type: ignore[assignment]
-    assert asyncio.run(doorbell.take({})) == Taken([7], None, ["coroutine:\ufffd"])
+    assert asyncio.run(doorbell.take({})) == Taken([Group("low", "coroutine:\ufffd", [7])], None, ["coroutine:\ufffd"])

@@ -34,10 +34,9 @@ SELECT * FROM claimed
 -- is handed back (PENDING) is not counted, nor is one that only found its provider busy (free). A task that
 -- somebody asked to cancel does not wait again: it is cancelled, unless it was completed first.
 WITH outcome AS (
-    SELECT * FROM unnest(%(ids)s::bigint[], %(fences)s::int[], %(statuses)s::text[], %(results)s::jsonb[],
-                         %(errors)s::jsonb[], %(usages)s::jsonb[], %(delays)s::float8[], %(frees)s::bool[],
-                         %(measures)s::jsonb[])
-        AS o (id, fence, status, result, error, usage, delay, free, measures)
+    SELECT * FROM jsonb_to_recordset(%(outcomes)s::jsonb)
+        AS o (id bigint, fence int, status text, result jsonb, error jsonb, usage jsonb, delay float8, free bool,
+              measures jsonb)
 ), owned AS (
     SELECT t.id, o.result, o.error, o.usage, o.delay, o.free, o.measures,
            CASE WHEN t.cancel_requested_at IS NOT NULL AND o.status <> 'COMPLETED' THEN 'CANCELLED' ELSE o.status END

@@ -6,7 +6,7 @@ INSERT INTO batches (total, callback_url) VALUES (%(total)s, %(callback_url)s) R
 UPDATE batches SET total = %(total)s WHERE id = %(id)s RETURNING *
 
 -- name: insert_tasks
--- One row a document; ids are given in the order of the documents. Tasks that depend on others begin BLOCKED,
+-- Goes on with one of the two below. One row a document; ids are given in the order of the documents. Tasks that depend on others begin BLOCKED,
 -- those with a result from before (cached_from) are COMPLETED at once.
 WITH incoming AS (
     SELECT row_number() OVER () AS position, doc.*
@@ -15,7 +15,7 @@ WITH incoming AS (
         owner text, max_retries integer, timeout_seconds integer, retry jsonb, run_at timestamptz,
         delay_seconds float8, depends_on bigint[], callback_url text, stream boolean, profile boolean,
         input_hash bigint, cached_from bigint, account_id bigint, schedule_id bigint, execution_id bigint,
-        parent_task_id bigint, unique_key text)
+        parent_task_id bigint, unique_key text, request_id text)
 ), created AS (
     INSERT INTO tasks (task_type, prompt, model, input, metadata, status, priority, queue, pool, owner, max_retries,
                        timeout_seconds, retry, run_at, due_at, ready_at, announced_at, depends_on, parents_left,
@@ -27,7 +27,7 @@ WITH incoming AS (
            CASE WHEN began.status = 'PENDING' AND (at IS NULL OR at <= now()) THEN now() END,
            i.depends_on, cardinality(i.depends_on), i.callback_url, i.stream, i.profile, i.input_hash,
            source.result, CASE WHEN began.status = 'COMPLETED' THEN 100 ELSE 0 END,
-           CASE WHEN began.status = 'COMPLETED' THEN now() END, %(batch_id)s, %(request_id)s,
+           CASE WHEN began.status = 'COMPLETED' THEN now() END, %(batch_id)s, i.request_id,
            i.account_id, i.schedule_id, i.execution_id, i.parent_task_id, i.unique_key
     FROM incoming AS i
     LEFT JOIN tasks AS source ON source.id = i.cached_from,
@@ -42,7 +42,15 @@ WITH incoming AS (
     INSERT INTO task_events (task_id, to_status, attempt, detail)
     SELECT id, status, attempt, CASE WHEN status = 'COMPLETED' THEN '{"reason": "cached"}'::jsonb END FROM created
 )
+
+-- name: inserted_tasks
 SELECT *, NULL AS from_status, callback_url IS NOT NULL AS has_callback FROM created ORDER BY id
+
+-- name: inserted_tasks_in_brief
+-- What announcing and the hooks want to know: of many tasks, the rest takes longer to fetch than they take to insert.
+SELECT id, status, task_type, queue, pool, owner, attempt, announced_at, due_at, depends_on, batch_id, has_children,
+       NULL AS from_status, callback_url IS NOT NULL AS has_callback
+FROM created ORDER BY id
 
 -- name: link_parents
 -- Puts the children of these ids on their parents' books, also of parents that have ended: what follows is the
