@@ -176,7 +176,7 @@ class Instance:
         if self._settings.embedded_database:
             await self._until("PostgreSQL answers", lambda: asyncio.to_thread(embedded.postgres_answers, data_dir))
         try:
-            done = await asyncio.to_thread(migrate, self._settings.database_url)
+            done = await asyncio.to_thread(migrate, self._settings.direct_url)
         except psycopg.Error as error:
             raise StartError(f"cannot migrate the database: {str(error).partition(chr(10))[0]}") from error
         if done:

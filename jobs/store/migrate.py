@@ -55,7 +55,7 @@ def main() -> int:
     """The release command: migrate, say what was done."""
     configured = settings.load_or_exit()
     try:
-        done = migrate(configured.database_url)
+        done = migrate(configured.direct_url)
     except psycopg.OperationalError as error:
         sys.stderr.write(clean(f"pressroom: cannot reach the database: {str(error).partition(chr(10))[0]}\n"))
         return 1
