@@ -86,7 +86,10 @@ class Deliverer:
         del self._ended[: len(ended)]
         for row in recorded:
             if row["status"] == "FAILED":
-                log.warning("callback given up", callback_id=row["id"], receiver=row["receiver"])
+                log.warning(
+                    "callback given up", callback_id=row["id"], task_id=row["task_id"], batch_id=row["batch_id"],
+                    receiver=row["receiver"],
+                )  # fmt: skip
         for row in claimed:
             task = asyncio.create_task(self._deliver(row, self._key))
             self._running[task] = row["receiver"]

@@ -16,6 +16,12 @@ from structlog.typing import Processor
 from jobs.secrets import HIDDEN, clean, learn
 from jobs.settings import Settings
 
+bind = structlog.contextvars.bind_contextvars
+"""Have every line say what it is about, as `task_id=7`: of this asyncio task, thread or request, from now on."""
+
+about = structlog.contextvars.bound_contextvars
+"""The same, while in the block."""
+
 _SECRET_NAME = re.compile(r"(?i)(?:passwo?r?d|secret|token|api_?key|authorization|cookie)\Z")
 _FILE_BYTES = 20_000_000
 _FILES_KEPT = 5
@@ -25,7 +31,7 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
     """Set up structlog and the standard library's logging for this process, once.
 
     Args:
-        process: `api`, `worker` or `scheduler`; names the file under LOG_DIR.
+        process: `api`, `worker`, `scheduler` or `release`; names the file under LOG_DIR, and stands in JSON lines.
         secrets: what must not be shown besides the secrets in the settings.
     """
     learn([*settings.secrets(), *secrets])
@@ -51,7 +57,7 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _renderer(settings.log_format),
+            _renderer(settings.log_format, process),
         ],
     )
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
@@ -108,10 +114,10 @@ def _catch_all() -> None:
     logging.captureWarnings(True)
 
 
-def _renderer(log_format: str) -> Processor:
+def _renderer(log_format: str, process: str) -> Processor:
     if log_format == "json":
         return structlog.processors.JSONRenderer(
-            serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
+            serializer=lambda event, **_: orjson.dumps({**event, "process": process}, default=str).decode()
         )
     return _as_text
 

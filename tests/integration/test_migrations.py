@@ -1,5 +1,6 @@
 """Migrations run once, in order, whoever starts them."""
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -64,13 +65,17 @@ def test_a_migration_that_fails_leaves_nothing_behind(
 def test_the_release_command_says_what_it_did(servers: Servers) -> None:
     with servers.database("template0") as url:
         command = [sys.executable, "-m", "jobs.store.migrate"]
-        environment = clean_environment(DATABASE_URL=url)
+        environment = clean_environment(DATABASE_URL=url, LOG_FORMAT="json")
         runs = [
             subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
             for _ in range(2)
         ]
-    every = ", ".join(path.stem for path in sorted(MIGRATIONS.glob("*.sql")))
-    assert [run.stdout for run in runs] == [f"migrated: {every}\n", "migrated: nothing to do\n"]
+    said = [json.loads(run.stdout) for run in runs]
+    assert [line["event"] for line in said] == ["migrated", "migrated"]
+    assert [line["migrations"] for line in said] == [
+        str([path.stem for path in sorted(MIGRATIONS.glob("*.sql"))]),
+        "[]",
+    ]
 
 
 def test_the_release_command_explains_a_database_that_is_away() -> None:
@@ -83,6 +88,6 @@ def test_the_release_command_explains_a_database_that_is_away() -> None:
         check=False,
     )
     assert run.returncode == 1
-    assert "cannot reach the database" in run.stderr
-    assert "Traceback" not in run.stderr
-    assert "secretpassword" not in run.stderr
+    assert "cannot reach the database" in run.stdout
+    assert "Traceback" not in run.stdout + run.stderr
+    assert "secretpassword" not in run.stdout + run.stderr
