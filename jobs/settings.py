@@ -235,15 +235,19 @@ def load() -> Settings:
     for name, parser in parsers.items():
         env.add_parser(name, parser)
 
+    # Heroku sets it, but nothing to say that its router must reach us, and that Redis's certificate is self-signed.
+    on_heroku = bool(env.str("DYNO", ""))
     data_dir = Path(env.str("DATA_DIR", "./data"))
     embedded_pg, embedded_redis = embedded_urls(data_dir)
     database_url = env.str("DATABASE_URL", "", validate=parse.url("postgresql", "postgres"))
     direct_url = env.str("DATABASE_DIRECT_URL", "", validate=parse.url("postgresql", "postgres"))
     statistics_url = env.str("STATISTICS_DATABASE_URL", "", validate=parse.url("postgresql", "postgres"))
     redis_url = env.str("REDIS_URL", "", validate=parse.redis_url)
-    if not env.bool("REDIS_TLS_VERIFY", True):
+    if not env.bool("REDIS_TLS_VERIFY", not on_heroku):
         redis_url = parse.unverified(redis_url)
-    app_env = env.str("APP_ENV", "development", validate=validate.OneOf(["development", "production"]))
+    app_env = env.str(
+        "APP_ENV", "production" if on_heroku else "development", validate=validate.OneOf(["development", "production"])
+    )
     log_format = env.str("LOG_FORMAT", "auto", validate=validate.OneOf(["auto", "json", "text"]))
     log_dir = env.str("LOG_DIR", "")
     providers_file = env.str("PROVIDERS_FILE", "", validate=parse.readable_file)
@@ -257,7 +261,7 @@ def load() -> Settings:
         "embedded_database": not database_url,
         "embedded_redis": not redis_url,
         "data_dir": data_dir,
-        "host": env.str("HOST", "127.0.0.1"),
+        "host": env.str("HOST", "0.0.0.0" if on_heroku else "127.0.0.1"),  # noqa: S104
         "port": env.int("PORT", 8000, validate=validate.Range(1, 65535)),
         "web_concurrency": env.int("WEB_CONCURRENCY", 2, validate=validate.Range(1, 64)),
         "watchers_max": env.int("WATCHERS_MAX", 250, validate=validate.Range(1, 5000)),
