@@ -61,6 +61,17 @@ def test_json_has_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hunter2" not in output
 
 
+def test_what_lines_are_about_stands_on_those_of_libraries_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    with logs.about(task_id=7):
+        logging.getLogger("library").warning("theirs")
+    structlog.get_logger("test").info("ours")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["event"], line["process"], line.get("task_id")) for line in lines] == [
+        ("theirs", "worker", 7), ("ours", "worker", None)
+    ]  # fmt: skip
+
+
 def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure("text")
     say_things()
