@@ -1,11 +1,15 @@
 """Logging for all processes: JSON lines or readable text on stdout, files under LOG_DIR, secrets redacted."""
 
+import fcntl
 import logging
 import logging.handlers
+import os
 import re
 import sys
 import threading
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -64,7 +68,7 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
     if settings.log_dir:
         settings.log_dir.mkdir(parents=True, exist_ok=True)
         handlers.append(
-            logging.handlers.RotatingFileHandler(
+            _SharedFile(
                 settings.log_dir / f"{process}.log",
                 maxBytes=_FILE_BYTES,
                 backupCount=_FILES_KEPT,
@@ -80,6 +84,32 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
     # These log every request or command at INFO; our own lines say what matters.
     for noisy in ("httpx", "rq", "rq_scheduler", "werkzeug", "psycopg.pool", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _SharedFile(logging.handlers.RotatingFileHandler):
+    """A file that several processes write to: whoever finds it full moves it on, and the others follow."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
+        """Whether it is full."""
+        self._follow()
+        return bool(super().shouldRollover(record))
+
+    def doRollover(self) -> None:  # noqa: N802
+        """Move it on, unless another process just did."""
+        with Path(f"{self.baseFilename}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._follow():
+                super().doRollover()
+
+    def _follow(self) -> bool:
+        """Open it anew where the name now belongs to another file; whether it did."""
+        with suppress(FileNotFoundError):
+            if self.stream and os.path.samestat(os.fstat(self.stream.fileno()), Path(self.baseFilename).stat()):
+                return False
+        if self.stream:
+            self.stream.close()
+        self.stream = self._open()
+        return True
 
 
 def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
