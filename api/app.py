@@ -117,5 +117,8 @@ def create_app(configured: Settings | None = None) -> Flask:
     app.register_blueprint(meta.blueprint)
     app.register_blueprint(login.blueprint)
     dashboard.register(app)
-    app.extensions["pressroom"].database.open()
+    tools = app.extensions["pressroom"]
+    tools.database.open()
+    if tools.statistics is not tools.database:
+        tools.statistics.open()
     return app

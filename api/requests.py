@@ -104,12 +104,23 @@ def _refuse(
     environ: "WSGIEnvironment", start_response: "StartResponse", status: HTTPStatus, message: str
 ) -> Iterable[bytes]:
     body = orjson.dumps({"code": status.value, "status": status.phrase, "message": message}) + b"\n"
-    log.info("request", method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], status=status.value)
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    request_id = _id_of(environ.get("HTTP_X_REQUEST_ID", ""))
+    log.info(
+        "request", method=environ["REQUEST_METHOD"], path=environ["PATH_INFO"], status=status.value,
+        request_id=request_id,
+    )  # fmt: skip
+    headers = [
+        ("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("X-Request-ID", request_id)
+    ]  # fmt: skip
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append(("Retry-After", "2"))
     start_response(f"{status.value} {status.phrase}", headers)
     return [body]
+
+
+def _id_of(given: str) -> str:
+    """The id that a request came with, or one of ours: it is kept and shown, and may be a key sent by mistake."""
+    return given if _GIVEN_ID.fullmatch(given) and clean(given) == given else uuid4().hex
 
 
 def register(app: Flask) -> None:
@@ -117,9 +128,7 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def begin() -> None:
-        given = request.headers.get("X-Request-ID", "")
-        # It is kept with tasks and shown; who sends a key by mistake gets another.
-        g.request_id = given if _GIVEN_ID.fullmatch(given) and clean(given) == given else uuid4().hex
+        g.request_id = _id_of(request.headers.get("X-Request-ID", ""))
         g.caller = "anonymous"
         request.max_content_length = _most_bytes(request.path)
         g.began = time.perf_counter()

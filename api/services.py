@@ -27,6 +27,8 @@ from scheduler.schedules import Schedules
 WEB_THREADS = 16
 """Requests that one web process works on at once, each with a connection to the database of its own."""
 
+_STATISTICS_CONNECTIONS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -34,6 +36,7 @@ class Services:
 
     settings: Settings
     database: Database
+    statistics: Database
     doorbell: Doorbell
     submitter: Submitter
     manager: Manager
@@ -61,6 +64,7 @@ def build(settings: Settings) -> Services:
     return Services(
         settings,
         database,
+        _for_statistics(settings, database),
         doorbell,
         submitter,
         manager,
@@ -76,6 +80,13 @@ def build(settings: Settings) -> Services:
         keyring,
         Sessions(database, keyring),
     )
+
+
+def _for_statistics(settings: Settings, database: Database) -> Database:
+    """Where what ended is read: `database`, or a replica of it."""
+    if settings.statistics_database_url is None:
+        return database
+    return Database(settings.statistics_database_url, max_size=_STATISTICS_CONNECTIONS)
 
 
 def install(app: Flask, services: Services) -> None:

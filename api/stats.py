@@ -193,7 +193,7 @@ def realtime() -> Any:
 @blueprint.response(200, TasksSchema)
 def tasks(query: dict[str, Any]) -> Any:
     """How tasks ended: how many, how well, how long they waited and ran, and why they failed."""
-    with services.get().database.transaction() as session:
+    with services.get().statistics.transaction() as session:
         return jsonify(statistics.task_figures(session, **query))
 
 
@@ -202,7 +202,7 @@ def tasks(query: dict[str, Any]) -> Any:
 @blueprint.response(200, TrendsSchema)
 def trends(query: dict[str, Any]) -> Any:
     """The same, hour by hour."""
-    with services.get().database.transaction() as session:
+    with services.get().statistics.transaction() as session:
         return jsonify(trends=statistics.trends(session, **query))
 
 
@@ -216,4 +216,4 @@ def costs(query: dict[str, Any]) -> Any:
     else:
         since = datetime.now(UTC).date() - timedelta(days=query.get("days", _DEFAULT_DAYS) - 1)
     tools = services.get()
-    return jsonify(statistics.costs(tools.database, tools.prices, since))
+    return jsonify(statistics.costs(tools.statistics, tools.prices, since))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from api.requests import SMALL_BODY_BYTES
+from deploy.refusals import write_error
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -29,11 +30,6 @@ _PEEK_BYTES: Final = _HEAD_BYTES + SMALL_BODY_BYTES
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _EXPECTS: Final = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 _PIECE_BYTES: Final = 1024 * 1024
-_SAID: Final = b'{"code":408,"status":"Request Timeout","message":"The request did not arrive in time."}\n'
-_TOO_SLOW: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_SAID), _SAID)
-)
 
 
 class PatientSocket(socket.socket):
@@ -138,7 +134,7 @@ class PatientWorker(ThreadWorker):
         try:
             # Who sent nothing asked for nothing.
             if socket.socket.recv(conn.sock, 1, socket.MSG_PEEK):
-                conn.sock.send(_TOO_SLOW)
+                write_error(conn.sock, 408, "Request Timeout", "The request did not arrive in time.")
         except OSError:
             pass
         conn.close()

@@ -20,6 +20,7 @@ from typing import Any
 import psycopg
 
 from deploy import embedded
+from deploy.terminal import say, terminal
 from jobs import access, settings
 from jobs.errors import SettingsError
 from jobs.handlers import registry
@@ -30,8 +31,6 @@ from jobs.secrets import clean, learn
 from jobs.settings import Settings
 from jobs.store.migrate import migrate
 
-_COLOURS = {"postgres": 34, "redis": 31, "web": 32, "worker": 36, "scheduler": 35, "pressroom": 1}
-_WIDTH = max(map(len, _COLOURS))
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _FIRST_DELAY, _MOST_DELAY = 0.5, 30.0  # before a process that died is started again; doubles each time
@@ -44,15 +43,6 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 class StartError(Exception):
     """Something that cannot be started; the message is one line for a person."""
-
-
-def say(name: str, text: str) -> None:
-    """One line, prefixed with who says it, coloured on a terminal."""
-    prefix = f"{name:<{_WIDTH}} │ "
-    if sys.stdout.isatty():
-        prefix = f"\x1b[{_COLOURS.get(name, 0)}m{prefix}\x1b[0m"
-    sys.stdout.write(f"{prefix}{clean(text)}\n")
-    sys.stdout.flush()
 
 
 class Supervised:
@@ -176,7 +166,7 @@ class Instance:
         if self._settings.embedded_database:
             await self._until("PostgreSQL answers", lambda: asyncio.to_thread(embedded.postgres_answers, data_dir))
         try:
-            done = await asyncio.to_thread(migrate, self._settings.database_url)
+            done = await asyncio.to_thread(migrate, self._settings.direct_url)
         except psycopg.Error as error:
             raise StartError(f"cannot migrate the database: {str(error).partition(chr(10))[0]}") from error
         if done:
@@ -292,6 +282,7 @@ def check_port(host: str, port: int) -> None:
 def main() -> int:
     """Run until told to stop; 0 after a clean stop, 1 when it could not start, 2 for wrong settings."""
     configured = settings.load_or_exit()
+    terminal.as_json = configured.log_format == "json"
     try:
         # What the processes would otherwise stumble over one after another.
         learn(catalog.keys(configured))

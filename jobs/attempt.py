@@ -17,6 +17,7 @@ from jobs.handlers.registry import TaskType
 from jobs.lanes.processes import HandlerRaised, Processes
 from jobs.lanes.threads import Threads, in_thread
 from jobs.lifecycle import Status
+from jobs.logs import bind
 from jobs.priority import QueueName
 from jobs.profiling import profiled
 from jobs.quarantine import Quarantine
@@ -126,6 +127,9 @@ class Attempt:
 
     async def run(self) -> Outcome:
         """Run the handler within its time limit. Never raises but for being cancelled."""
+        claim = self.claim
+        # Also for what libraries log, in the lane's thread as well. An attempt has an asyncio task of its own.
+        bind(task_id=claim.id, task_type=claim.task_type, attempt=claim.attempt, request_id=claim.request_id)
         return self.with_costs(await self._run())
 
     def with_costs(self, outcome: Outcome) -> Outcome:
@@ -155,7 +159,7 @@ class Attempt:
         except HandlerRaised as surprise:
             error = TaskError("handler_error", f"The handler raised {surprise.kind}.")
         except Exception as surprise:
-            log.exception("handler raised", task_id=claim.id, task_type=claim.task_type)
+            log.exception("handler raised")
             error = TaskError("handler_error", f"The handler raised {type(surprise).__name__}.")
         return failed(claim, error, self.lanes.tools.settings.rate_limit_patience)
 
@@ -187,7 +191,7 @@ class Attempt:
             raise
         except BaseException as surprise:
             # asyncio would end the whole worker over a SystemExit.
-            log.exception("handler raised", task_id=self.claim.id, task_type=self.claim.task_type)
+            log.exception("handler raised")
             raise HandlerRaised(type(surprise).__name__) from None
 
     async def _in_lane(self, kind: TaskType, context: Context) -> Any:

@@ -39,7 +39,7 @@ class Attendant:
 
     def warn(self, claim: Claim) -> None:
         """An attempt has passed its soft limit."""
-        log.warning("soft limit passed", task_id=claim.id, task_type=claim.task_type, attempt=claim.attempt)
+        log.warning("soft limit passed")
         if not self._late:
             self._send(self._note_late(), "note the soft limit")
         self._late.append(claim.id)

@@ -19,7 +19,7 @@ from jobs.bundled import postgres_programs
 from jobs.errors import PressroomError, Unavailable
 from jobs.secrets import clean
 from jobs.settings import child_environment, unreachable
-from jobs.store.database import connection_facts
+from jobs.store.database import connection_facts, is_pooled
 from jobs.store.emptying import NotEmpty, make_room
 
 log = structlog.get_logger(__name__)
@@ -43,6 +43,7 @@ async def dump(url: str, directory: Path, server_version: int) -> Path:
     Raises:
         BackupError: pg_dump is missing, older than the server, or failed.
     """
+    await _refuse_pooler(url)
     program = _program("pg_dump")
     found = await _version(program)
     if found < server_version:
@@ -74,6 +75,7 @@ async def restore(url: str, file: Path) -> None:
     """
     if not file.is_file():  # noqa: ASYNC240
         raise BackupError(f"There is no file {file}.")
+    await _refuse_pooler(url)
     # Read through first: a dump that is cut off empties nothing.
     await _run(None, _program("pg_restore"), "--file", os.devnull, str(file))
     try:
@@ -101,6 +103,12 @@ def remove_old(directory: Path, keep_days: int) -> list[Path]:
                 path.unlink(missing_ok=True)
                 removed.append(path)
     return removed
+
+
+async def _refuse_pooler(url: str) -> None:
+    """pg_dump and pg_restore leave an empty search_path behind, with which a pooler would serve others."""
+    if await asyncio.to_thread(is_pooled, url):
+        raise BackupError("DATABASE_URL leads to a pooler: name PostgreSQL itself in DATABASE_DIRECT_URL")
 
 
 def _program(name: str) -> str:
@@ -145,7 +153,7 @@ def main() -> int:
         return 2
     configured = settings.load_or_exit()
     try:
-        asyncio.run(restore(configured.database_url, Path(sys.argv[2])))
+        asyncio.run(restore(configured.direct_url, Path(sys.argv[2])))
     except Unavailable as error:
         sys.stderr.write(clean(f"pressroom: {unreachable(configured, error)}\n"))
         return 1

@@ -94,7 +94,10 @@ class Deliverer:
         del self._ended[: len(ended)]
         for row in recorded:
             if row["status"] == "FAILED":
-                log.warning("callback given up", callback_id=row["id"], receiver=row["receiver"])
+                log.warning(
+                    "callback given up", callback_id=row["id"], task_id=row["task_id"], batch_id=row["batch_id"],
+                    receiver=row["receiver"],
+                )  # fmt: skip
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         del self._running[task]

@@ -50,8 +50,9 @@ class Running:
         assert self.task  # noqa: S101 - it has ended, so it was started
         if not self.task.cancelled():
             if surprise := self.task.exception():
-                log.error("attempt raised", task_id=self.claim.id, exc_info=surprise)
-                return failed(self.claim, TaskError("handler_error", f"The attempt raised {type(surprise).__name__}."))
+                claim = self.claim
+                log.error("attempt raised", task_id=claim.id, request_id=claim.request_id, exc_info=surprise)
+                return failed(claim, TaskError("handler_error", f"The attempt raised {type(surprise).__name__}."))
             return self.task.result()
         if not self._dropped:
             outcome = failed(self.claim, TaskError("handler_error", "The handler cancelled itself."))

@@ -1,11 +1,15 @@
 """Logging for all processes: JSON lines or readable text on stdout, files under LOG_DIR, secrets redacted."""
 
+import fcntl
 import logging
 import logging.handlers
+import os
 import re
 import sys
 import threading
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +20,12 @@ from structlog.typing import Processor
 from jobs.secrets import HIDDEN, clean, learn
 from jobs.settings import Settings
 
+bind = structlog.contextvars.bind_contextvars
+"""Have every line say what it is about, as `task_id=7`: of this asyncio task, thread or request, from now on."""
+
+about = structlog.contextvars.bound_contextvars
+"""The same, while in the block."""
+
 _SECRET_NAME = re.compile(r"(?i)(?:passwo?r?d|secret|token|api_?key|authorization|cookie)\Z")
 _FILE_BYTES = 20_000_000
 _FILES_KEPT = 5
@@ -25,7 +35,7 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
     """Set up structlog and the standard library's logging for this process, once.
 
     Args:
-        process: `api`, `worker` or `scheduler`; names the file under LOG_DIR.
+        process: `api`, `worker`, `scheduler` or `release`; names the file under LOG_DIR, and stands in JSON lines.
         secrets: what must not be shown besides the secrets in the settings.
     """
     learn([*settings.secrets(), *secrets])
@@ -51,14 +61,14 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _renderer(settings.log_format),
+            _renderer(settings.log_format, process),
         ],
     )
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if settings.log_dir:
         settings.log_dir.mkdir(parents=True, exist_ok=True)
         handlers.append(
-            logging.handlers.RotatingFileHandler(
+            _SharedFile(
                 settings.log_dir / f"{process}.log",
                 maxBytes=_FILE_BYTES,
                 backupCount=_FILES_KEPT,
@@ -74,6 +84,32 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
     # These log every request or command at INFO; our own lines say what matters.
     for noisy in ("httpx", "rq", "rq_scheduler", "werkzeug", "psycopg.pool", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _SharedFile(logging.handlers.RotatingFileHandler):
+    """A file that several processes write to: whoever finds it full moves it on, and the others follow."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
+        """Whether it is full."""
+        self._follow()
+        return bool(super().shouldRollover(record))
+
+    def doRollover(self) -> None:  # noqa: N802
+        """Move it on, unless another process just did."""
+        with Path(f"{self.baseFilename}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._follow():
+                super().doRollover()
+
+    def _follow(self) -> bool:
+        """Open it anew where the name now belongs to another file; whether it did."""
+        with suppress(FileNotFoundError):
+            if self.stream and os.path.samestat(os.fstat(self.stream.fileno()), Path(self.baseFilename).stat()):
+                return False
+        if self.stream:
+            self.stream.close()
+        self.stream = self._open()
+        return True
 
 
 def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -108,10 +144,10 @@ def _catch_all() -> None:
     logging.captureWarnings(True)
 
 
-def _renderer(log_format: str) -> Processor:
+def _renderer(log_format: str, process: str) -> Processor:
     if log_format == "json":
         return structlog.processors.JSONRenderer(
-            serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
+            serializer=lambda event, **_: orjson.dumps({**event, "process": process}, default=str).decode()
         )
     return _as_text
 

@@ -14,7 +14,10 @@ from typing import Any, NamedTuple, cast
 import orjson
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq.command import send_command
@@ -23,6 +26,7 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 from jobs.priority import QueueName
+from jobs.setting_values import SENTINEL_SCHEMES, Sentinels, sentinels
 
 CacheClient = redis.Redis
 AsyncClient = redis.asyncio.Redis
@@ -30,6 +34,11 @@ AsyncClient = redis.asyncio.Redis
 __all__ = [
     "AsyncClient", "AsyncDoorbell", "CacheClient", "Doorbell", "Due", "RedisError", "TaskJob", "TaskQueue", "connect",
 ]  # fmt: skip
+
+# redis-py has no types for these.
+_parse_url: Any = parse_url
+_Sentinel: Any = redis.sentinel.Sentinel
+_AsyncSentinel: Any = redis.asyncio.sentinel.Sentinel
 
 ENTRY_POINTS = frozenset({"jobs.entry.perform", "jobs.entry.fire"})
 CLOCK_KEY = "rq:scheduler:scheduled_jobs"
@@ -97,13 +106,36 @@ def connect(url: str, *, timeout: float = 1) -> "redis.Redis":
     """A client for threads. Commands fail within seconds rather than hang."""
     # Once more on a connection that turns out to be closed, but not after waiting for an answer in vain.
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    return redis.Redis.from_url(url, retry=retry, **_options(url, timeout))
+    options = {"retry": retry, **_options(url, timeout)}
+    if not url.startswith(SENTINEL_SCHEMES):
+        return redis.Redis.from_url(url, **options)
+    found = sentinels(url)
+    watching = _Sentinel(found.addresses, sentinel_kwargs=_to_sentinels(found))
+    return cast(redis.Redis, watching.master_for(found.service, **_to_master(found), **options))
 
 
 def connect_async(url: str, *, timeout: float = 5) -> "redis.asyncio.Redis":
     """The same for an event loop; `timeout` must exceed the longest blocking command."""
-    retry = redis.asyncio.retry.Retry(NoBackoff(), 1)
-    return redis.asyncio.Redis.from_url(url, retry=retry, **_options(url, timeout))
+    options = {"retry": redis.asyncio.retry.Retry(NoBackoff(), 1), **_options(url, timeout)}
+    if not url.startswith(SENTINEL_SCHEMES):
+        return redis.asyncio.Redis.from_url(url, **options)
+    found = sentinels(url)
+    watching = _AsyncSentinel(found.addresses, sentinel_kwargs=_to_sentinels(found))
+    return cast(redis.asyncio.Redis, watching.master_for(found.service, **_to_master(found), **options))
+
+
+def _to_master(found: Sentinels) -> dict[str, Any]:
+    """How to connect to the server that the sentinels name."""
+    options = _parse_url(found.url)
+    del options["host"]
+    return {"ssl": options.pop("connection_class", None) is not None, **options}
+
+
+def _to_sentinels(found: Sentinels) -> dict[str, Any]:
+    """How to connect to the sentinels: like to the server, but for login and database."""
+    options = _to_master(found)
+    kept = {name: value for name, value in options.items() if name.startswith("ssl")}
+    return {**kept, "password": found.sentinel_password, "socket_timeout": 1, "socket_connect_timeout": 1}
 
 
 def _options(url: str, timeout: float) -> dict[str, Any]:

@@ -31,6 +31,7 @@ _HORIZON_SECONDS: Final = 60.0  # how far ahead the clock is filled
 _LIMIT: Final = 5000  # rows in one statement
 _BEGINNING: Final = (datetime.min.replace(tzinfo=UTC), 0)
 _KEEP_IDEMPOTENCY_HOURS: Final = 24
+_MOST_TOLD: Final = 100  # ids in a log line
 
 
 @dataclass(slots=True)
@@ -102,7 +103,8 @@ class Reconciler:
         waiting = [task for task in moved if task["status"] == "PENDING"]
         report = Report(recovered=len(waiting), lost=len(moved) - len(waiting))
         if moved:
-            log.warning("tasks of lost workers", recovered=report.recovered, ended=report.lost)
+            task_ids = [task["id"] for task in moved[:_MOST_TOLD]]
+            log.warning("tasks of lost workers", recovered=report.recovered, ended=report.lost, task_ids=task_ids)
         self._doorbell.announce(waiting)
         self._doorbell.bury(process["name"] for process in gone)
         self._followups.after(moved)

@@ -14,6 +14,7 @@ from jobs.attempt import Outcome
 from jobs.errors import TaskError, Unavailable
 from jobs.ledger import Run
 from jobs.lifecycle import TRANSITIONS, Status
+from jobs.logs import about
 from jobs.store.database import AsyncDatabase, AsyncSession, Refused, Row
 
 log = structlog.get_logger(__name__)
@@ -91,8 +92,10 @@ class Recorder:
                 for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                     await self._record(half)
                 return
-            log.warning("result cannot be stored", task_id=batch[0].claim.id, reason=type(error).__name__)
-            rows = await self._record_failure(batch[0])
+            claim = batch[0].claim
+            with about(task_id=claim.id, request_id=claim.request_id):
+                log.warning("result cannot be stored", reason=type(error).__name__)
+                rows = await self._record_failure(batch[0])
         self._on_recorded(rows)
 
     async def _record_failure(self, outcome: Outcome) -> list[Row]:
@@ -105,10 +108,7 @@ class Recorder:
                 answered = [failure] if failure.has_answers else []
                 return await self._store([_values(failure)], answered, with_hooks=with_hooks)
             except _UNSTORABLE as refusal:
-                log.exception(
-                    "failure cannot be stored", task_id=outcome.claim.id, with_hooks=with_hooks,
-                    reason=type(refusal).__name__,
-                )  # fmt: skip
+                log.exception("failure cannot be stored", with_hooks=with_hooks, reason=type(refusal).__name__)
         return []
 
     async def _store(

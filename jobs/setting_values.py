@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import limits
@@ -22,6 +22,9 @@ Scope = Literal["read", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
 """What a key may do, smallest first; each includes the ones before it."""
 
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+_SENTINEL_PORT = 26379
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
@@ -32,16 +35,18 @@ class ApiKey:
     scope: Scope
 
 
-def password_in(url: str) -> str:
-    """The password in a URL; empty when there is none."""
-    return urlsplit(url).password or ""
+def passwords_in(url: str) -> list[str]:
+    """The passwords in a URL: the one before the host, and those among the parameters."""
+    parts = urlsplit(url)
+    given = [value for name, value in parse_qsl(parts.query) if name.endswith("password")]
+    return [password for password in (parts.password, *given) if password]
 
 
 def secrets_in(value: str) -> list[str]:
     """What may be a secret in a variable that holds one and is malformed."""
     found = [value, *(part for key in value.split(",") for part in key.split(":")[1:] if len(part) >= 6)]
     with suppress(ValueError):
-        found.append(password_in(value))
+        found += passwords_in(value)
     return [secret for secret in found if secret not in SCOPES]
 
 
@@ -60,6 +65,63 @@ def url(*schemes: str) -> Any:
             raise ValidationError("Not a valid URL.")
 
     return check
+
+
+def redis_url(value: str) -> None:
+    """`redis://`, `rediss://` (TLS), `unix://`; `redis+sentinel://` and `rediss+sentinel://`."""
+    scheme = value.partition("://")[0]
+    if scheme not in SENTINEL_SCHEMES:
+        url("redis", "rediss", "unix")(value)
+        return
+    try:
+        sentinels(value)
+    except ValueError:
+        raise ValidationError(f"Not {scheme}://host:port,host:port/service/database.") from None
+
+
+def unverified(url: str) -> str:
+    """The URL of a Redis whose certificate nobody vouches for, as Heroku's."""
+    if not url.startswith("rediss"):
+        return url
+    return f"{url}{'&' if urlsplit(url).query else '?'}ssl_cert_reqs=none"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """A Redis that sentinels watch over: whom to ask for it, by what name; `url` has all else but its address."""
+
+    addresses: tuple[tuple[str, int], ...]
+    service: str
+    url: str = field(repr=False)
+    sentinel_password: str | None = field(repr=False)
+
+
+def sentinels(url: str) -> Sentinels:
+    """`redis+sentinel://user:password@host:port,host:port/service/database?sentinel_password=...`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.strip("/").partition("/")
+    addresses = tuple(_address(host) for host in hosts.split(","))
+    if not service or not (database or "0").isdigit():
+        raise ValueError("the name of the service is missing, or the number of the database is none")
+    query = dict(parse_qsl(parts.query))
+    password = query.pop("sentinel_password", None)
+    netloc = f"{login}@sentinel" if login else "sentinel"
+    plain = parts._replace(
+        scheme=parts.scheme.removesuffix("+sentinel"), netloc=netloc, path=f"/{database or 0}", query=urlencode(query)
+    )
+    return Sentinels(addresses, service, plain.geturl(), password)
+
+
+def _address(host: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{host}")
+    if not parts.hostname:
+        raise ValueError("a host is missing")
+    return parts.hostname, parts.port or _SENTINEL_PORT
 
 
 def header_value(value: str) -> None:

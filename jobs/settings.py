@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import itertools
 import os
 import sys
 import tempfile
@@ -22,7 +23,10 @@ from jobs.secrets import clean, learn
 from jobs.setting_values import ApiKey
 from jobs.webhooks.guard import Networks
 
-_SECRET_VARIABLES = ("API_KEYS", "LLM_API_KEY", "CALLBACK_SECRET", "ALERT_WEBHOOK_URL", "DATABASE_URL", "REDIS_URL")
+_SECRET_VARIABLES = (
+    "API_KEYS", "LLM_API_KEY", "CALLBACK_SECRET", "ALERT_WEBHOOK_URL", "DATABASE_URL", "DATABASE_DIRECT_URL",
+    "STATISTICS_DATABASE_URL", "REDIS_URL",
+)  # fmt: skip
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _SOCKET_PATH_ROOM = 80
@@ -41,6 +45,8 @@ class Settings:
     """One process's settings; The README has the table. Secrets stay out of its repr."""
 
     database_url: str = field(repr=False)
+    database_direct_url: str | None = field(repr=False)
+    statistics_database_url: str | None = field(repr=False)
     redis_url: str = field(repr=False)
     embedded_database: bool
     embedded_redis: bool
@@ -90,6 +96,11 @@ class Settings:
     alert_queue_age_seconds: float
 
     @property
+    def direct_url(self) -> str:
+        """Where PostgreSQL itself is, past any pooler."""
+        return self.database_direct_url or self.database_url
+
+    @property
     def run_dir(self) -> Path:
         """Where the embedded servers' sockets and the lock of `make run` are."""
         return run_dir(self.data_dir)
@@ -102,8 +113,11 @@ class Settings:
             # Its token is in the path or the query.
             target = urlsplit(self.alert_webhook_url)._replace(scheme="", netloc="").geturl()
             found += [self.alert_webhook_url, target if len(target) > _SHORT_TARGET else ""]
-        urls = (self.database_url, self.redis_url, self.llm_base_url or "", self.alert_webhook_url or "")
-        return [secret for secret in (*found, *map(parse.password_in, urls)) if secret]
+        urls = (
+            self.database_url, self.database_direct_url or "", self.statistics_database_url or "", self.redis_url,
+            self.llm_base_url or "", self.alert_webhook_url or "",
+        )  # fmt: skip
+        return [secret for secret in (*found, *itertools.chain.from_iterable(map(parse.passwords_in, urls))) if secret]
 
 
 def run_dir(data_dir: Path) -> Path:
@@ -221,11 +235,19 @@ def load() -> Settings:
     for name, parser in parsers.items():
         env.add_parser(name, parser)
 
+    # Heroku sets it, but nothing to say that its router must reach us, and that Redis's certificate is self-signed.
+    on_heroku = bool(env.str("DYNO", ""))
     data_dir = Path(env.str("DATA_DIR", "./data"))
     embedded_pg, embedded_redis = embedded_urls(data_dir)
     database_url = env.str("DATABASE_URL", "", validate=parse.url("postgresql", "postgres"))
-    redis_url = env.str("REDIS_URL", "", validate=parse.url("redis", "rediss", "unix"))
-    app_env = env.str("APP_ENV", "development", validate=validate.OneOf(["development", "production"]))
+    direct_url = env.str("DATABASE_DIRECT_URL", "", validate=parse.url("postgresql", "postgres"))
+    statistics_url = env.str("STATISTICS_DATABASE_URL", "", validate=parse.url("postgresql", "postgres"))
+    redis_url = env.str("REDIS_URL", "", validate=parse.redis_url)
+    if not env.bool("REDIS_TLS_VERIFY", not on_heroku):
+        redis_url = parse.unverified(redis_url)
+    app_env = env.str(
+        "APP_ENV", "production" if on_heroku else "development", validate=validate.OneOf(["development", "production"])
+    )
     log_format = env.str("LOG_FORMAT", "auto", validate=validate.OneOf(["auto", "json", "text"]))
     log_dir = env.str("LOG_DIR", "")
     providers_file = env.str("PROVIDERS_FILE", "", validate=parse.readable_file)
@@ -233,11 +255,13 @@ def load() -> Settings:
     backup_dir = env.str("BACKUP_DIR", "")
     values: dict[str, Any] = {
         "database_url": database_url or embedded_pg,
+        "database_direct_url": direct_url or None,
+        "statistics_database_url": statistics_url or None,
         "redis_url": redis_url or embedded_redis,
         "embedded_database": not database_url,
         "embedded_redis": not redis_url,
         "data_dir": data_dir,
-        "host": env.str("HOST", "127.0.0.1"),
+        "host": env.str("HOST", "0.0.0.0" if on_heroku else "127.0.0.1"),  # noqa: S104
         "port": env.int("PORT", 8000, validate=validate.Range(1, 65535)),
         "web_concurrency": env.int("WEB_CONCURRENCY", 2, validate=validate.Range(1, 64)),
         "watchers_max": env.int("WATCHERS_MAX", 250, validate=validate.Range(1, 5000)),

@@ -14,6 +14,7 @@ from marshmallow import Schema, ValidationError
 
 from jobs.errors import TooManyPending, Unavailable
 from jobs.handlers.registry import TaskType
+from jobs.logs import about
 from jobs.secrets import clean
 from jobs.store.database import Database, Json, Row, Session
 from jobs.submit import Submitter
@@ -85,7 +86,8 @@ class Firer:
             for execution in session.all("take_executions", {"ids": list(ids)}):
                 began = time.monotonic()
                 firing = Firing(session, self._submitter, execution)
-                outcome = self._run(execution, firing)
+                with about(schedule_id=execution["schedule_id"], execution_id=execution["id"]):
+                    outcome = self._run(execution, firing)
                 if outcome["result"]:
                     outcome["result"]["duration"] = round(time.monotonic() - began, 3)
                 _finish(session, execution, outcome)
@@ -127,7 +129,7 @@ class Firer:
         except Unavailable:
             raise
         except Exception as error:
-            log.exception("executor raised", execution_id=execution["id"], executor=execution["task_type"])
+            log.exception("executor raised", executor=execution["task_type"])
             firing.submitted.clear()
             return _failed("executor_error", f"The executor raised {type(error).__name__}.")
         if not result["success"]:

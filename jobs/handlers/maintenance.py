@@ -46,7 +46,7 @@ def database_backup(context: Context) -> dict[str, Any]:
     settings = context.settings
     (server,) = context.database.all("server_version")
     try:
-        made = asyncio.run(backup.dump(settings.database_url, settings.backup_dir, server["number"] // 10_000))
+        made = asyncio.run(backup.dump(settings.direct_url, settings.backup_dir, server["number"] // 10_000))
         removed = backup.remove_old(settings.backup_dir, context.input.get("keep_days", settings.backup_keep_days))
     except backup.BackupError as error:
         raise AttemptError(TaskError("backup_failed", str(error))) from error

@@ -139,7 +139,11 @@ def main(fd: int, worker: int) -> None:
     threading.Thread(target=wire.send_progress, daemon=True).start()
     while True:
         context = tasks.get()
-        perform(types.get(context.facts.task_type), context, wire)
+        facts = context.facts
+        with logs.about(
+            task_id=facts.task_id, task_type=facts.task_type, attempt=facts.attempt, request_id=facts.request_id
+        ):  # fmt: skip
+            perform(types.get(facts.task_type), context, wire)
 
 
 def _listen(wire: Wire, tasks: "queue.SimpleQueue[Context]", configured: Settings) -> None:

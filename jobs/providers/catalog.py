@@ -13,7 +13,7 @@ from jobs.prices import Price, Prices
 from jobs.providers.base import Provider
 from jobs.providers.offline import OfflineProvider
 from jobs.providers.openai import OpenAIProvider
-from jobs.setting_values import header_value, password_in, url
+from jobs.setting_values import header_value, passwords_in, url
 from jobs.settings import Settings, provider_secret
 
 _LIMITS = ("max_in_flight", "requests_per_minute", "tokens_per_minute")
@@ -104,7 +104,7 @@ def build(settings: Settings) -> Catalog:
 def keys(settings: Settings) -> list[str]:
     """The secrets in PROVIDERS_FILE: keys, and passwords in addresses; raises like `build`."""
     endpoints = _file(settings).endpoints.values()
-    found = [secret for endpoint in endpoints for secret in (_key_of(endpoint), password_in(endpoint["base_url"]))]
+    found = [secret for endpoint in endpoints for secret in (_key_of(endpoint), *passwords_in(endpoint["base_url"]))]
     return [secret for secret in found if secret]
 
 

@@ -5,7 +5,7 @@ import select
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import orjson
 import psycopg
@@ -46,6 +46,7 @@ _UNAVAILABLE = (
 )
 # How long one transaction on an event loop, or one statement of a thread, may take: a server that hangs closes nothing.
 _PATIENCE_SECONDS = 15.0
+_PID: Final = "SELECT pg_backend_pid() AS pid"
 _RECONNECT_SECONDS = 3.0  # after an outage; the pool's own pauses grow as long as the outage was
 _POOL_WAIT_SECONDS = 1.5
 # Whoever waited in vain need not be waited for again by the next, nor by the same request's next transaction.
@@ -74,6 +75,27 @@ async def _check_async(connection: psycopg.AsyncConnection[Row]) -> None:
     if _was_closed(connection):
         await connection.close()
         raise psycopg.OperationalError("the server closed the connection")
+
+
+def is_pooled(url: str) -> bool:
+    """Whether a pooler, as pgbouncer, answers in PostgreSQL's place; raises `Unavailable` when nobody answers."""
+    with _outages_told(), psycopg.connect(url, connect_timeout=10) as connection:
+        (pid,) = connection.execute(_PID).fetchone() or (0,)
+        return bool(pid != connection.info.backend_pid)
+
+
+def _look_for_pooler(connection: psycopg.Connection[Row]) -> None:
+    """Prepare nothing behind a pooler: the next transaction may be another server process's, which knows nothing of it.
+
+    The server process has the number that was told when the connection was made, or somebody is in between.
+    """
+    if connection.execute(_PID).fetchone() != {"pid": connection.info.backend_pid}:
+        connection.prepare_threshold = None
+
+
+async def _look_for_pooler_async(connection: psycopg.AsyncConnection[Row]) -> None:
+    if await (await connection.execute(_PID)).fetchone() != {"pid": connection.info.backend_pid}:
+        connection.prepare_threshold = None
 
 
 def _has_rows(cursor: "psycopg.Cursor[Row] | psycopg.AsyncCursor[Row]") -> bool:
@@ -162,7 +184,7 @@ class Database:
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = ConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
-            reconnect_timeout=_RECONNECT_SECONDS, check=_check,
+            reconnect_timeout=_RECONNECT_SECONDS, check=_check, configure=_look_for_pooler,
             connection_class=_Connection, name="pressroom",
         )  # fmt: skip
         self._away_until = 0.0
@@ -220,7 +242,7 @@ class AsyncDatabase:
     def __init__(self, url: str, *, max_size: int) -> None:
         self._pool = AsyncConnectionPool(
             url, kwargs=_CONNECTION, min_size=1, max_size=max_size, timeout=_POOL_WAIT_SECONDS, open=False,
-            reconnect_timeout=_RECONNECT_SECONDS, check=_check_async,
+            reconnect_timeout=_RECONNECT_SECONDS, check=_check_async, configure=_look_for_pooler_async,
             connection_class=psycopg.AsyncConnection[Row], name="pressroom",
         )  # fmt: skip
 

@@ -3,13 +3,14 @@
 `python -m jobs.store.migrate` is the release command.
 """
 
-import sys
 from pathlib import Path
 
 import psycopg
+import structlog
 
-from jobs import settings
-from jobs.secrets import clean
+from jobs import logs, settings
+
+log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x70726573  # "pres": any constant that nobody else in this database uses
@@ -54,12 +55,13 @@ def migrate(url: str, *, until: str | None = None) -> list[str]:
 def main() -> int:
     """The release command: migrate, say what was done."""
     configured = settings.load_or_exit()
+    logs.configure(configured, "release")
     try:
-        done = migrate(configured.database_url)
+        done = migrate(configured.direct_url)
     except psycopg.OperationalError as error:
-        sys.stderr.write(clean(f"pressroom: cannot reach the database: {str(error).partition(chr(10))[0]}\n"))
+        log.critical("cannot reach the database", reason=str(error).partition("\n")[0])
         return 1
-    sys.stdout.write(f"migrated: {', '.join(done) or 'nothing to do'}\n")
+    log.info("migrated", migrations=", ".join(done) or "nothing to do")
     return 0
 
 

@@ -10,6 +10,8 @@ from flask.testing import FlaskClient
 
 from jobs import backup
 from jobs.settings import Settings
+from jobs.store import database as store
+from jobs.store.database import Database
 from jobs.store.migrate import migrate
 from tests.support.servers import Servers
 
@@ -80,3 +82,29 @@ def test_a_dump_that_is_cut_off_empties_nothing(dump: Path, fresh: str) -> None:
     with pytest.raises(backup.BackupError, match="pg_restore failed"):
         asyncio.run(backup.restore(fresh, dump))
     assert prompts(fresh) == []
+
+
+def test_a_pooler_is_not_dumped_from(configured: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if another than the server had told the number of its process.
+    monkeypatch.setattr(store, "_PID", "SELECT -1 AS pid")
+    with pytest.raises(backup.BackupError, match="DATABASE_DIRECT_URL"):
+        asyncio.run(backup.dump(configured.database_url, tmp_path, 18))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_behind_a_pooler_nothing_is_prepared(
+    configured: Settings, monkeypatch: pytest.MonkeyPatch, *, is_pooled: bool
+) -> None:
+    if is_pooled:
+        monkeypatch.setattr(store, "_PID", "SELECT -1 AS pid")
+    database = Database(configured.database_url, max_size=1)
+    database.open()
+    try:
+        for _ in range(10):
+            database.all("server_version")
+        with database.transaction() as session:
+            prepared = session.run("SELECT count(*) AS n FROM pg_prepared_statements")
+    finally:
+        database.close()
+    assert bool(prepared[0]["n"]) is not is_pooled

@@ -8,6 +8,7 @@ from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,6 +23,13 @@ from tests.support import hand
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/pressroom.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+RULES = [
+    rule["expr"]
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+    if rule["alert"] != "PressroomDown"  # of what Prometheus itself knows
+]
+(SCALING,) = yaml.safe_load((ROOT / "deploy/kubernetes/keda/workers.yaml").read_text())["spec"]["triggers"]
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -179,7 +187,7 @@ def test_the_dashboard_asks_only_for_what_there_is(lived: FlaskClient) -> None:
         return True
 
     assert len(QUERIES) > 20
-    for query in QUERIES:
+    for query in (*QUERIES, *RULES, SCALING["metadata"]["query"]):
         expression = promql_parser.parse(query.replace("$__rate_interval", "5m"))
         assert labels_of(expression) is not None
         promql_parser.walk(expression, check)

@@ -1,5 +1,7 @@
 """Migrations run once, in order, whoever starts them."""
 
+import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -64,13 +66,15 @@ def test_a_migration_that_fails_leaves_nothing_behind(
 def test_the_release_command_says_what_it_did(servers: Servers) -> None:
     with servers.database("template0") as url:
         command = [sys.executable, "-m", "jobs.store.migrate"]
-        environment = clean_environment(DATABASE_URL=url)
+        environment = clean_environment(DATABASE_URL=url, LOG_FORMAT="json")
         runs = [
             subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
             for _ in range(2)
         ]
     every = ", ".join(path.stem for path in sorted(MIGRATIONS.glob("*.sql")))
-    assert [run.stdout for run in runs] == [f"migrated: {every}\n", "migrated: nothing to do\n"]
+    said = [json.loads(run.stdout) for run in runs]
+    assert [line["event"] for line in said] == ["migrated", "migrated"]
+    assert [line["migrations"] for line in said] == [every, "nothing to do"]
 
 
 def test_the_release_command_explains_a_database_that_is_away() -> None:
@@ -83,6 +87,35 @@ def test_the_release_command_explains_a_database_that_is_away() -> None:
         check=False,
     )
     assert run.returncode == 1
-    assert "cannot reach the database" in run.stderr
-    assert "Traceback" not in run.stderr
-    assert "secretpassword" not in run.stderr
+    assert "cannot reach the database" in run.stdout
+    assert "Traceback" not in run.stdout + run.stderr
+    assert "secretpassword" not in run.stdout + run.stderr
+
+
+_BREAKS = re.compile(
+    r"\b(DROP\s+(?:TABLE|COLUMN|VIEW|FUNCTION)|RENAME|ALTER\s+(?:COLUMN\s+)?\w+\s+(?:SET\s+DATA\s+)?TYPE"
+    r"|SET\s+NOT\s+NULL|ADD\s+COLUMN\s+(?:(?!DEFAULT|GENERATED)[^,;])*\bNOT\s+NULL(?:(?!DEFAULT|GENERATED)[^,;])*[,;])",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("path", sorted(MIGRATIONS.glob("*.sql")), ids=lambda path: path.stem)
+def test_the_version_before_survives_it(path: Path) -> None:
+    """While a new version is rolled out, the one before still works: docs/upgrading.md has the rule, and the note."""
+    text = path.read_text()
+    breaking = _BREAKS.findall(re.sub(r"--.*", "", text))
+    assert not breaking or "-- contracts:" in text, f"{breaking}: say why no version in use needs it"
+
+
+@pytest.mark.parametrize(
+    ("statement", "breaks"),
+    [
+        ("ALTER TABLE t DROP COLUMN c;", True), ("ALTER TABLE t RENAME c TO d;", True),
+        ("ALTER TABLE t ADD COLUMN c int NOT NULL;", True), ("ALTER TABLE t ALTER c SET NOT NULL;", True),
+        ("ALTER TABLE t ALTER COLUMN c TYPE text;", True), ("ALTER TABLE t ADD COLUMN c int;", False),
+        ("ALTER TABLE t ADD COLUMN c int NOT NULL DEFAULT 0, ADD COLUMN d text;", False),
+        ("DROP INDEX i; CREATE TABLE t (c int NOT NULL);", False),
+    ],
+)  # fmt: skip
+def test_what_breaks_the_version_before_is_seen(statement: str, *, breaks: bool) -> None:
+    assert bool(_BREAKS.search(statement)) is breaks

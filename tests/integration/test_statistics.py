@@ -25,6 +25,7 @@ from jobs.recorder import Recorder
 from jobs.settings import Settings
 from jobs.store.database import AsyncDatabase, Database, Json
 from tests.support import hand
+from tests.support.closing import close
 from tests.support.contexts import context_for
 
 NO = TaskError("provider_error", "no")
@@ -167,6 +168,32 @@ class TestEnds:
             assert (found["task_type"], found["total_tasks"], found["success_rate"]) == ("monitoring_report", 1, 0.0)
             assert get(client, "tasks?task_type=nothing")["total_tasks"] == 0
             statistics.fold(database)
+
+
+class TestReplica:
+    """What ended is read where STATISTICS_DATABASE_URL says, and nothing is written there."""
+
+    def test_it_answers(self, configured: Settings, client: FlaskClient, database: Database) -> None:
+        hand.finish(database, submit(client))
+        read_only = f"{configured.database_url}?options=-cdefault_transaction_read_only%3Don"
+        app = create_app(replace(configured, statistics_database_url=read_only))
+        asking = app.test_client()
+        try:
+            assert get(asking, "tasks")["total_tasks"] == 1
+            assert sum(hour["total_tasks"] for hour in get(asking, "trends")["trends"]) == 1
+            assert get(asking, "costs")["total"]["tasks"] == get(client, "costs")["total"]["tasks"]
+            assert asking.post("/api/v1/tasks", json={"prompt": "p", "model": "m"}).status_code == 201
+        finally:
+            close(app)
+
+    def test_while_it_is_away_all_else_answers(self, configured: Settings) -> None:
+        app = create_app(replace(configured, statistics_database_url="postgresql://127.0.0.1:1/x"))
+        asking = app.test_client()
+        try:
+            assert asking.get("/api/v1/stats/tasks").status_code == 503
+            assert asking.get("/api/v1/stats/realtime").status_code == 200
+        finally:
+            close(app)
 
 
 class TestTrends:

@@ -15,4 +15,5 @@ def close(app: Flask) -> None:
     tools.hub.stop()
     wait_until(lambda: "watching" not in {thread.name for thread in threading.enumerate()}, "the hub has stopped")
     tools.database.close()
+    tools.statistics.close()
     tools.doorbell.connection.close()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from jobs.attempt import Attempt, Claim, Lanes, Outcome
 from jobs.errors import AttemptError, Cancelled, TaskError, Unavailable
@@ -96,6 +97,20 @@ def test_what_a_handler_raises_becomes_an_error(error: BaseException, status: St
     assert outcome.error
     assert (outcome.status, outcome.error.code) == (status, code)
     assert "secret" not in outcome.error.message
+
+
+@pytest.mark.parametrize("mode", ["coroutine", "thread"])
+def test_lines_logged_anywhere_below_a_handler_name_task_and_request(mode: Mode) -> None:
+    async def coroutine(_context: Context) -> dict[str, Any]:
+        return structlog.contextvars.get_contextvars()
+
+    def thread(_context: Context) -> dict[str, Any]:
+        return structlog.contextvars.get_contextvars()
+
+    handler = coroutine if mode == "coroutine" else thread
+    outcome = run(handler, mode, id=7, attempt=2, request_id="r-1")
+    assert outcome.result == {"task_id": 7, "task_type": "t", "attempt": 2, "request_id": "r-1"}
+    assert structlog.contextvars.get_contextvars() == {}
 
 
 def test_a_handler_that_was_asked_to_end_and_does_is_cancelled() -> None:

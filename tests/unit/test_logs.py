@@ -61,6 +61,17 @@ def test_json_has_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hunter2" not in output
 
 
+def test_what_lines_are_about_stands_on_those_of_libraries_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    with logs.about(task_id=7):
+        logging.getLogger("library").warning("theirs")
+    structlog.get_logger("test").info("ours")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["event"], line["process"], line.get("task_id")) for line in lines] == [
+        ("theirs", "worker", 7), ("ours", "worker", None)
+    ]  # fmt: skip
+
+
 def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure("text")
     say_things()
@@ -76,6 +87,23 @@ def test_files_are_written_where_asked(tmp_path: Path) -> None:
     configure("json", tmp_path / "logs")
     say_things()
     assert len((tmp_path / "logs" / "worker.log").read_text().splitlines()) == 3
+
+
+def test_several_processes_move_a_full_file_on_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_FILE_BYTES", 2000)
+    monkeypatch.setattr(logs, "_FILES_KEPT", 100)
+    handlers = []
+    for _ in range(3):
+        configure("json", tmp_path)
+        handlers.append(logging.getLogger().handlers[1])
+    for number in range(300):
+        handlers[number % 3].handle(logging.makeLogRecord({"msg": f"line {number}", "levelname": "INFO"}))
+    for handler in handlers:
+        handler.close()
+    files = [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    said = [json.loads(line)["event"] for path in files for line in path.read_text().splitlines()]
+    assert sorted(said) == sorted(f"line {number}" for number in range(300))
+    assert sum(path.stat().st_size < 1500 for path in files) <= 1, "only the newest is not full"
 
 
 def test_secrets_are_hidden_wherever_they_hide(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from jobs import settings
 from jobs.errors import SettingsError
 from jobs.secrets import Redactor
+from jobs.setting_values import passwords_in, sentinels
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +159,41 @@ def test_the_example_file_lists_every_setting() -> None:
     names = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source))
     assert names
     assert names == set(re.findall(r"^# ?([A-Z_]+)=", example, re.MULTILINE))
+
+
+def test_on_heroku_the_router_reaches_it_and_redis_signs_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "rediss://:secretsecret@redis.example.com:6380")
+    assert settings.load().redis_url == "rediss://:secretsecret@redis.example.com:6380"
+    monkeypatch.setenv("DYNO", "web.1")
+    loaded = settings.load()
+    assert (loaded.host, loaded.app_env, loaded.log_format) == ("0.0.0.0", "production", "json")
+    assert loaded.redis_url.endswith(":6380?ssl_cert_reqs=none")
+    monkeypatch.setenv("REDIS_TLS_VERIFY", "true")
+    monkeypatch.setenv("HOST", "127.0.0.1")
+    assert settings.load().redis_url.endswith(":6380")
+    assert settings.load().host == "127.0.0.1"
+
+
+def test_sentinels_are_named_in_one_url() -> None:
+    url = "rediss+sentinel://u:p%40w@one:1,two,[::1]:3/main/4?sentinel_password=s3cret-s&ssl_ca_certs=/ca.pem"
+    found = sentinels(url)
+    assert found.addresses == (("one", 1), ("two", 26379), ("::1", 3))
+    assert (found.service, found.sentinel_password) == ("main", "s3cret-s")
+    assert found.url == "rediss://u:p%40w@sentinel/4?ssl_ca_certs=%2Fca.pem"
+    assert passwords_in(url) == ["p%40w", "s3cret-s"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://one",
+        "redis+sentinel:///main",
+        "redis+sentinel://a,/main",
+        "redis+sentinel://a:x/main",
+        "redis+sentinel://a/main/x",
+    ],
+)
+def test_what_names_no_sentinels_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(SettingsError, match="REDIS_URL"):
+        settings.load()

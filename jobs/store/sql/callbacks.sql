@@ -64,7 +64,7 @@ UPDATE callbacks AS c
 SET status = verdict, next_at = CASE WHEN verdict = 'PENDING' THEN again END,
     completed_at = CASE WHEN verdict <> 'PENDING' THEN now() END
 FROM judged WHERE c.id = judged.id
-RETURNING c.id, c.type, c.status, c.attempts, c.receiver
+RETURNING c.id, c.type, c.status, c.attempts, c.receiver, c.task_id, c.batch_id
 
 -- name: get_callback
 SELECT * FROM callbacks WHERE id = %(id)s
