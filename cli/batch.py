@@ -21,7 +21,7 @@ import orjson
 
 from cli.client import Client
 from cli.live import Progress
-from cli.problems import CONFLICT, WRONG, BadTasks, Problem, say
+from cli.problems import CONFLICT, NOT_THERE, WRONG, BadTasks, Problem, say
 from cli.reading import Task, place, read, wrong_lines
 from jobs.lifecycle import TERMINAL
 
@@ -156,7 +156,7 @@ class Output:
                 self._count(orjson.loads(line)["status"])
             except (ValueError, TypeError, KeyError):
                 raise Problem(
-                    f"line {self.written + 1} of {self._file.name} was not written by this command", WRONG
+                    f"{self._file.name}:{self.written + 1}: this command did not write that line", WRONG
                 ) from None
             whole += len(line)
         self._file.truncate(whole)
@@ -263,7 +263,7 @@ class Run:
             page, total = self._client.slice("/api/v1/tasks", batch_id=batch_id, sort="id", skip=done, limit=size)
             if total != count:
                 raise Problem(
-                    f"batch {batch_id} has {total} tasks left of {count}: ended tasks are not kept for ever", 1
+                    f"batch {batch_id} has {total} tasks left of {count}: ended tasks are not kept for ever", NOT_THERE
                 )
             ended = []
             for task in page:

@@ -75,8 +75,6 @@ def _cleaned(check: Check) -> Check:
 
 def _versions() -> Iterator[Check]:
     python = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        yield Check("Python", "PROBLEM", python, "install 3.11 or newer")
     wrong = []
     for name, version, marker in _PIN.findall(_PINS.read_text(encoding="utf-8")):
         try:
@@ -113,9 +111,7 @@ def _access(client: Client) -> Iterator[Check]:
     try:
         client.slice("/api/v1/tasks", limit=1)
     except Problem as problem:
-        yield Check(
-            "key", "PROBLEM", problem.message, "make one where it runs: pressroom keys make NAME --scope submit"
-        )
+        yield Check("key", "PROBLEM", problem.message, "make one: pressroom keys make NAME --scope submit")
 
 
 def _ready(client: Client) -> Iterator[Check]:
@@ -175,8 +171,8 @@ def _dumping(server_version: int) -> Iterator[Check]:
 def _redis(configured: Settings) -> Iterator[Check]:
     connection = connect_redis(configured.redis_url)
     try:
-        info: dict[str, Any] = connection.info()  # type: ignore[assignment]
-        seconds, micros = connection.time()  # type: ignore[misc]
+        info: dict[str, Any] = connection.info()
+        seconds, micros = connection.time()
     except RedisError as error:
         advice = "start it: make run" if configured.embedded_redis else "start it, or set REDIS_URL right"
         yield Check("Redis", "PROBLEM", f"cannot be reached: {error}", advice)

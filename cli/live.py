@@ -16,7 +16,7 @@ _BAR: Final = 24
 
 
 class Line:
-    """A line on standard error, drawn anew several times a second while it is entered: what it says may hold a clock."""
+    """A line on standard error, drawn anew several times a second while entered: what it says may hold a clock."""
 
     def __init__(self, says: Callable[[], str]) -> None:
         self._says = says

@@ -1,8 +1,9 @@
-"""Tasks from JSONL and CSV files, each with the number of its line, checked as far as can be done without the service."""
+"""Tasks from JSONL and CSV files, each with its line, checked as far as can be done without the service."""
 
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import IO, Any, Final, NamedTuple
 
 import orjson
@@ -103,7 +104,7 @@ def _jsonl(file: IO[bytes]) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]
     for number, line in enumerate(file, 1):
         content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if content.strip():
-            yield number, lambda content=content: _object(content)  # type: ignore[misc]
+            yield number, partial(_object, content)
 
 
 def _object(content: bytes) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _csv(file: IO[bytes]) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
             cells = next(rows, None)
         except (csv.Error, UnicodeDecodeError) as error:
             why = f"is not CSV in UTF-8: {error}"
-            yield before + 1, lambda why=why: _fail(why)  # type: ignore[misc]
+            yield before + 1, partial(_fail, why)
             return
         line, before = before + 1, rows.line_num
         if cells is None:
@@ -134,10 +135,10 @@ def _csv(file: IO[bytes]) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
         if not columns:
             columns = [cell.strip() for cell in cells]
             if unfit := _unfit(columns):
-                yield line, lambda: _fail(unfit)
+                yield line, partial(_fail, unfit)
                 return
         elif cells:
-            yield line, lambda cells=cells: _row(columns, cells)  # type: ignore[misc]
+            yield line, partial(_row, columns, cells)
 
 
 def _unfit(columns: list[str]) -> str | None:

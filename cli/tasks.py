@@ -163,9 +163,7 @@ def run_batch(
             return INTERRUPTED
         except Problem as problem:
             if book.batches:
-                problem.message += (
-                    f"\n  {lines.written:,} of {run.total:,} answers are written; the same command goes on"
-                )
+                problem.message += f"\n  {lines.written:,} of {run.total:,} answers are written; call it again to go on"
             raise
     seconds = time.monotonic() - began
     summary = {
@@ -230,7 +228,7 @@ def get(connect: Connect, number: int, is_batch: bool, events: bool, json: bool)
 @click.option("--limit", "-n", type=click.IntRange(0), default=20, show_default=True, help="0: all.")
 @as_json
 @click.pass_obj
-def list_tasks(connect: Connect, limit: int, json: bool, **filters: Any) -> None:
+def list_tasks(connect: Connect, /, limit: int, json: bool, **filters: Any) -> None:
     """List tasks, newest first."""
     with connect() as client:
         found = client.pages("/api/v1/tasks", limit or None, **filters)
@@ -277,8 +275,8 @@ def _change(name: str, done: str, text: str) -> click.Command:
                 except Problem as problem:
                     if len(numbers) == 1:
                         raise
-                    problem.show()
-                    code = code or problem.exit_code
+                    say(problem.message)
+                    code = code or problem.code
                     continue
                 if json:
                     show.as_json(found)
