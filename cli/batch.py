@@ -11,11 +11,13 @@ import hashlib
 import os
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from types import TracebackType
+from typing import IO, Any, Final, Self
 
 import orjson
 
@@ -41,7 +43,7 @@ class Source:
     form: str
     defaults: Mapping[str, Any]
 
-    def tasks(self) -> Iterator[Task]:
+    def tasks(self) -> Generator[Task, None, None]:
         """All of them."""
         try:
             with self.path.open("rb") as file:
@@ -132,18 +134,32 @@ class Book:
 
 
 class Output:
-    """The file with the answers, or standard output; `written` lines are in it."""
+    """The file with the answers, or standard output; `written` lines are in it. Leaving it closes the file."""
 
     def __init__(self, path: Path | None, stdout: IO[bytes]) -> None:
         self.written = self.bad = 0
-        self._file = stdout
-        if path:
-            self._file = path.open("a+b")
+        self._path = path
+        self._file = path.open("a+b") if path else stdout
+
+    def __enter__(self) -> Self:
+        if self._path:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise Problem(f"another run is writing {path}", CONFLICT) from None
-            self._look()
+                self._file.close()
+                raise Problem(f"another run is writing {self._path}", CONFLICT) from None
+            try:
+                self._look()
+            except BaseException:
+                self._file.close()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._path:
+            self._file.close()
 
     def _look(self) -> None:
         """Count what is there, and cut off a line that was not finished."""
@@ -199,9 +215,12 @@ class Run:
         missing = self._plan.chunks[len(self.book.batches) :]
         if not missing:
             return
-        tasks = self._source.tasks()
-        position = sum(self._plan.chunks) - sum(missing)
-        next(islice(tasks, position, position), None)
+        with closing(self._source.tasks()) as tasks:
+            position = sum(self._plan.chunks) - sum(missing)
+            next(islice(tasks, position, position), None)
+            self._submit(tasks, missing)
+
+    def _submit(self, tasks: Iterator[Task], missing: list[int]) -> None:
         for count in missing:
             chunk = list(islice(tasks, count))
             try:

@@ -4,11 +4,14 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from cli.problems import WRONG, Problem
+
+if TYPE_CHECKING:
+    from _csv import Reader as _csv_reader  # noqa: N813
 
 _MOST_SHOWN: Final = 20
 _CELL_CHARS: Final = 64 * 1024 * 1024
@@ -119,15 +122,21 @@ def _object(content: bytes) -> dict[str, Any]:
 
 def _csv(file: IO[bytes]) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
     csv.field_size_limit(_CELL_CHARS)
-    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        yield from _rows(csv.reader(text, strict=True))
+    finally:
+        text.detach()  # whoever opened the file closes it
+
+
+def _rows(rows: "_csv_reader") -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
     columns: list[str] = []
     before = 0
     while True:
         try:
             cells = next(rows, None)
         except (csv.Error, UnicodeDecodeError) as error:
-            why = f"is not CSV in UTF-8: {error}"
-            yield before + 1, partial(_fail, why)
+            yield before + 1, partial(_fail, f"is not CSV in UTF-8: {error}")
             return
         line, before = before + 1, rows.line_num
         if cells is None:

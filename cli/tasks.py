@@ -149,22 +149,23 @@ def run_batch(
         plan = batch.Plan.of(tasks)
         salt = f"-{uuid4().hex[:8]}" if again else ""
         book = batch.Book.begin(output, client.url, plan.digest, salt)
-        lines = batch.Output(output, sys.stdout.buffer)
-        run = batch.Run(client, tasks, plan, book, lines)
-        before, began = lines.written, time.monotonic()
-        if before:
-            say(f"{before:,} of {run.total:,} answers are in {output} already")
-        try:
-            with Line(lambda: str(run.progress)):
-                run.submit()
-                run.collect()
-        except KeyboardInterrupt:
-            say(_interrupted(run, lines, output))
-            return INTERRUPTED
-        except Problem as problem:
-            if book.batches:
-                problem.message += f"\n  {lines.written:,} of {run.total:,} answers are written; call it again to go on"
-            raise
+        with batch.Output(output, sys.stdout.buffer) as lines:
+            run = batch.Run(client, tasks, plan, book, lines)
+            before, began = lines.written, time.monotonic()
+            if before:
+                say(f"{before:,} of {run.total:,} answers are in {output} already")
+            try:
+                with Line(lambda: str(run.progress)):
+                    run.submit()
+                    run.collect()
+            except KeyboardInterrupt:
+                say(_interrupted(run, lines, output))
+                return INTERRUPTED
+            except Problem as problem:
+                if book.batches:
+                    written = f"{lines.written:,} of {run.total:,} answers are written"
+                    problem.message += f"\n  {written}; call it again to go on"
+                raise
     seconds = time.monotonic() - began
     summary = {
         "total": run.total, "completed": run.total - lines.bad, "failed": lines.bad, "batches": book.batches,
