@@ -8,7 +8,7 @@ import click
 
 from cli import connection, machine, service, tasks
 from cli.client import Client, Connect
-from cli.problems import BAD_OUTCOME, INTERRUPTED, Problem, say
+from cli.problems import BAD_OUTCOME, INTERRUPTED, WRONG, Problem, say
 from jobs import __version__
 
 
@@ -72,4 +72,7 @@ def main(arguments: Sequence[str] | None = None, connect: Connect | None = None)
     except BrokenPipeError:
         sys.stdout = None  # or it would be flushed once more
         return BAD_OUTCOME
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return WRONG
     return code if isinstance(code, int) else 0
