@@ -59,6 +59,7 @@ $(VENV)/.made:
 
 $(VENV)/.run: requirements.txt | $(VENV)/.made
 	$(INSTALL) -r requirements.txt
+	@ln -sf ../../deploy/pressroom $(BIN)/pressroom
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run

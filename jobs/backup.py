@@ -1,13 +1,16 @@
 """Dumps of the database with pg_dump, and back with pg_restore. The password is never on a command line.
 
-`python -m jobs.backup restore FILE` restores into the (empty, or freshly migrated) database that the settings name.
+`python -m jobs.backup dump` dumps the database that the settings name; `python -m jobs.backup restore FILE` restores
+into it, when it is empty or freshly migrated.
 """
 
 import asyncio
+import logging
 import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -18,8 +21,8 @@ from jobs import settings
 from jobs.bundled import postgres_programs
 from jobs.errors import PressroomError, Unavailable
 from jobs.secrets import clean
-from jobs.settings import child_environment, unreachable
-from jobs.store.database import connection_facts, is_pooled
+from jobs.settings import Settings, child_environment, unreachable
+from jobs.store.database import Database, connection_facts, is_pooled
 from jobs.store.emptying import NotEmpty, make_room
 
 log = structlog.get_logger(__name__)
@@ -44,13 +47,7 @@ async def dump(url: str, directory: Path, server_version: int) -> Path:
         BackupError: pg_dump is missing, older than the server, or failed.
     """
     await _refuse_pooler(url)
-    program = _program("pg_dump")
-    found = await _version(program)
-    if found < server_version:
-        raise BackupError(
-            f"pg_dump {found} is older than the server ({server_version}) and cannot dump it; "
-            f"install the client programs of PostgreSQL {server_version}."
-        )
+    program = await fit_program(server_version)
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a moment, in a task of its own
     target = directory / datetime.now(UTC).strftime(_NAME)
     unfinished = target.with_suffix(".part")
@@ -64,6 +61,29 @@ async def dump(url: str, directory: Path, server_version: int) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return target
+
+
+async def fit_program(server_version: int) -> str:
+    """The pg_dump that dumps a server of this major version; raises `BackupError` when there is none."""
+    program = _program("pg_dump")
+    found = await _version(program)
+    if found < server_version:
+        raise BackupError(
+            f"pg_dump {found} is older than the server ({server_version}) and cannot dump it; "
+            f"install the client programs of PostgreSQL {server_version}."
+        )
+    return program
+
+
+def dump_now(configured: Settings) -> Path:
+    """Dump the database that the settings name into BACKUP_DIR; older dumps stay. Raises like `restore`."""
+    database = Database(configured.direct_url, max_size=1)
+    database.open()
+    try:
+        (server,) = database.all("server_version")
+    finally:
+        database.close()
+    return asyncio.run(dump(configured.direct_url, configured.backup_dir, server["number"] // 10_000))
 
 
 async def restore(url: str, file: Path) -> None:
@@ -143,24 +163,35 @@ async def _run(url: str | None, program: str, *arguments: str) -> str:
     return output.decode(errors="replace")
 
 
-def main() -> int:
-    """The command line."""
-    if len(sys.argv) != 3 or sys.argv[1] != "restore":
-        sys.stderr.write("usage: python -m jobs.backup restore FILE\n")
-        return 2
-    if not sys.argv[2]:
-        sys.stderr.write("pressroom: name a dump: make restore FILE=data/backups/pressroom-....dump\n")
-        return 2
+def main(given: Sequence[str] | None = None) -> int:
+    """The command line: 0, 1 when it cannot be done, 2 for wrong arguments or settings."""
+    arguments = sys.argv[1:] if given is None else given
+    match arguments:
+        case ["restore", ""]:
+            sys.stderr.write("pressroom: name a dump: make restore FILE=data/backups/pressroom-....dump\n")
+            return 2
+        case ["dump"] | ["restore", _]:
+            pass
+        case _:
+            sys.stderr.write("usage: python -m jobs.backup dump | restore FILE\n")
+            return 2
     configured = settings.load_or_exit()
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # we say it in one line
     try:
-        asyncio.run(restore(configured.direct_url, Path(sys.argv[2])))
+        if arguments[0] == "dump":
+            sys.stdout.write(f"{dump_now(configured)}\n")
+        else:
+            asyncio.run(restore(configured.direct_url, Path(arguments[1])))
+            sys.stdout.write(f"restored {arguments[1]}\n")
     except Unavailable as error:
         sys.stderr.write(clean(f"pressroom: {unreachable(configured, error)}\n"))
         return 1
     except BackupError as error:
         sys.stderr.write(clean(f"pressroom: {error}\n"))
         return 1
-    sys.stdout.write(f"restored {sys.argv[2]}\n")
+    except OSError as error:
+        sys.stderr.write(f"pressroom: {error.filename}: {error.strerror}\n")
+        return 1
     return 0
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
+import orjson
+
 from jobs import settings
 from jobs.access import TOKEN, digest_of, new_token
 from jobs.audit import record
@@ -59,7 +61,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     make.add_argument("name", type=_name, metavar="NAME")
     make.add_argument("--scope", required=True, choices=SCOPES)
     make.add_argument("--expires", type=_duration, metavar="90d", help="it ends after so long (d, h, m)")
-    commands.add_parser("list", help="all keys that were ever made, and those in API_KEYS")
+    listed = commands.add_parser("list", help="all keys that were ever made, and those in API_KEYS")
+    listed.add_argument("--json", action="store_true", help="as JSON")
     revoke = commands.add_parser("revoke", help="end a key at once, and the sessions begun with it")
     revoke.add_argument("which", metavar="NAME_OR_PREFIX")
     rotate = commands.add_parser("rotate", help="put a new key in another's place, of the same scope and lifetime")
@@ -98,8 +101,14 @@ def revoke(session: Session, configured: Settings, wanted: argparse.Namespace) -
     return ""
 
 
-def show(session: Session, configured: Settings, _wanted: argparse.Namespace) -> str:
-    """All keys, as a table."""
+def show(session: Session, configured: Settings, wanted: argparse.Namespace) -> str:
+    """All keys, as a table or as JSON."""
+    if wanted.json:
+        named = ("name", "prefix", "scope", "state", "created_at", "last_used_at", "expires_at", "revoked_at")
+        ours: list[Row] = [{"name": key.name, "scope": key.scope, "state": "in force"} for key in configured.api_keys]
+        rows = [*ours, *session.all("list_keys")]
+        facts = [{name: row.get(name) for name in named} for row in rows]
+        return orjson.dumps(facts, option=orjson.OPT_UTC_Z).decode()
     titles = ("NAME", "KEY", "SCOPE", "STATE", "CREATED", "LAST USED", "ENDS")
     given = [(key.name, "API_KEYS", key.scope, "in force", "-", "-", "-") for key in configured.api_keys]
     table = [titles, *given, *(_line(row) for row in session.all("list_keys"))]

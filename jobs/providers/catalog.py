@@ -83,6 +83,26 @@ class Catalog:
             await provider.aclose()
 
 
+class Endpoint(NamedTuple):
+    """An endpoint of the settings; the default one lists no models."""
+
+    name: str
+    base_url: str
+    api_key: str | None
+    models: tuple[str, ...] = ()
+
+
+def endpoints(settings: Settings) -> list[Endpoint]:
+    """All that are configured, the default one last; raises like `build`."""
+    found = [
+        Endpoint(name, endpoint["base_url"], _key_of(endpoint), tuple(endpoint["models"]))
+        for name, endpoint in _file(settings).endpoints.items()
+    ]
+    if settings.llm_base_url:
+        found.append(Endpoint("default", settings.llm_base_url, settings.llm_api_key))
+    return found
+
+
 def build(settings: Settings) -> Catalog:
     """The catalog that the settings describe. Call it where an event loop runs.
 
@@ -90,21 +110,22 @@ def build(settings: Settings) -> Catalog:
         SettingsError: PROVIDERS_FILE is not as it should be.
     """
     by_model: dict[str, Provider] = {}
-    for name, endpoint in _file(settings).endpoints.items():
-        provider = OpenAIProvider(name, endpoint["base_url"], _key_of(endpoint))
-        by_model |= dict.fromkeys(endpoint["models"], provider)
     default: Provider | None = None
-    if settings.llm_base_url:
-        default = OpenAIProvider("default", settings.llm_base_url, settings.llm_api_key)
-    elif not by_model:
+    for endpoint in endpoints(settings):
+        provider = OpenAIProvider(endpoint.name, endpoint.base_url, endpoint.api_key)
+        if endpoint.models:
+            by_model |= dict.fromkeys(endpoint.models, provider)
+        else:
+            default = provider
+    if not (by_model or default):
         default = OfflineProvider()
     return Catalog(by_model, default)
 
 
 def keys(settings: Settings) -> list[str]:
     """The secrets in PROVIDERS_FILE: keys, and passwords in addresses; raises like `build`."""
-    endpoints = _file(settings).endpoints.values()
-    found = [secret for endpoint in endpoints for secret in (_key_of(endpoint), *passwords_in(endpoint["base_url"]))]
+    listed = _file(settings).endpoints.values()
+    found = [secret for endpoint in listed for secret in (_key_of(endpoint), *passwords_in(endpoint["base_url"]))]
     return [secret for secret in found if secret]
 
 

@@ -8,7 +8,12 @@ import pytest
 import rq
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"jobs": {"jobs"}, "scheduler": {"scheduler", "jobs"}, "api": {"api", "scheduler", "jobs"}}
+ROOMS = {
+    "jobs": {"jobs"},
+    "scheduler": {"scheduler", "jobs"},
+    "api": {"api", "scheduler", "jobs"},
+    "cli": {"cli", "jobs"},
+}
 
 HOMES = {
     "flask": ["api/"],
@@ -19,7 +24,9 @@ HOMES = {
     "rq_scheduler": ["scheduler/clock.py"],
     "rq_dashboard": ["api/dashboard.py"],
     "redis": ["jobs/queues.py", "jobs/ledger.py", "deploy/embedded.py"],
-    "httpx": ["jobs/providers/", "jobs/webhooks/", "jobs/http.py"],
+    "httpx": ["jobs/providers/", "jobs/webhooks/", "jobs/http.py", "cli/client.py", "cli/doctor.py"],
+    "click": ["cli/"],
+    "dotenv": ["cli/connection.py"],
     "aiohttp": ["jobs/providers/", "jobs/webhooks/"],
     "prometheus_client": ["api/metrics.py", "api/collector.py"],
     "environs": ["jobs/settings.py"],
@@ -28,7 +35,11 @@ HOMES = {
 PURE = ["lifecycle", "priority", "retry", "slots", "errors", "pools", "secrets", "usage"]
 IMPURE = {"os", "time", "socket", "random", "asyncio", "logging", "structlog", "pathlib", "threading", "datetime"}
 
-FILES = [path for room in ("api", "jobs", "scheduler", "deploy") for path in (ROOT / room).rglob("*.py")]
+# What the command line's clients of HTTP may have of jobs; its commands for the machine itself may have all.
+PURE_FOR_CLIENTS = {"jobs", "jobs.__version__", "jobs.http", "jobs.lifecycle", "jobs.secrets"}
+ON_THE_MACHINE = {"cli/doctor.py", "cli/machine.py"}
+
+FILES = [path for room in ("api", "cli", "jobs", "scheduler", "deploy") for path in (ROOT / room).rglob("*.py")]
 
 
 def imported(path: Path) -> set[str]:
@@ -48,8 +59,8 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_go_one_way(path: Path) -> None:
     room = name_of(path).split("/")[0]
-    ours = {name.split(".")[0] for name in imported(path)} & {"api", "jobs", "scheduler", "deploy", "tests"}
-    assert ours <= ROOMS.get(room, {"api", "jobs", "scheduler", "deploy"})
+    ours = {name.split(".")[0] for name in imported(path)} & {"api", "cli", "jobs", "scheduler", "deploy", "tests"}
+    assert ours <= ROOMS.get(room, {"api", "cli", "jobs", "scheduler", "deploy"})
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -61,7 +72,7 @@ def test_each_library_stays_at_home(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_only_settings_read_the_environment(path: Path) -> None:
-    if name_of(path) == "jobs/settings.py":
+    if name_of(path) in ("jobs/settings.py", "cli/connection.py"):
         return
     used = {
         node.attr
@@ -69,6 +80,13 @@ def test_only_settings_read_the_environment(path: Path) -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
     }
     assert not used & {"environ", "getenv", "putenv"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path).startswith("cli/")], ids=name_of)
+def test_a_client_knows_nothing_of_the_machine(path: Path) -> None:
+    if name_of(path) not in ON_THE_MACHINE:
+        ours = {name for name in imported(path) if name.split(".")[0] == "jobs"}
+        assert all(".".join(name.split(".")[:2]) in PURE_FOR_CLIENTS for name in ours), ours
 
 
 @pytest.mark.parametrize("module", PURE)

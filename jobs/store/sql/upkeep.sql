@@ -66,3 +66,11 @@ RETURNING key_name
 
 -- name: server_version
 SELECT current_setting('server_version_num')::int AS number
+
+-- name: examine_server
+-- What `doctor` looks at.
+SELECT current_setting('server_version') AS version, clock_timestamp() AS now,
+       (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector
+
+-- name: applied_migrations
+SELECT name FROM schema_migrations

@@ -1,0 +1,1 @@
+"""The command line `pressroom`: a client of the HTTP API, and what an operator does on the machine itself."""

@@ -1,0 +1,75 @@
+"""Which service, and with which key: options, else the environment, else `.env` here. Keys are in no argument,
+where every user of the machine could read them."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from dotenv import dotenv_values
+
+from cli.problems import WRONG, Problem
+from jobs.secrets import learn
+
+URL, KEY, KEY_FILE, MODEL = "PRESSROOM_URL", "PRESSROOM_API_KEY", "PRESSROOM_API_KEY_FILE", "PRESSROOM_MODEL"
+_DEFAULT_PORT: Final = "8000"
+_KEY: Final = re.compile(r"[!-~]+")
+
+
+class Place(NamedTuple):
+    """A service and what opens it; without a key, it must be open."""
+
+    url: str
+    key: str | None
+
+
+def variable(name: str) -> str | None:
+    """A variable's value, from the environment or `.env`; None where it is empty."""
+    return os.environ.get(name) or _dotenv().get(name) or None
+
+
+def find(url: str | None, key_file: str | None) -> Place:
+    """What the options (or None) and the environment say.
+
+    Raises:
+        Problem: they contradict each other, or the file cannot be read.
+    """
+    given, here = os.environ, _dotenv()
+    url_is_ours = bool(url or given.get(URL))
+    chosen = url or given.get(URL) or here.get(URL) or f"http://127.0.0.1:{variable('PORT') or _DEFAULT_PORT}"
+    if not re.match(r"https?://[^/?#]", chosen):
+        raise Problem(f"{URL} is no address that begins with http:// or https://", WRONG)
+    key = _read(key_file) if key_file else _key(given)
+    if key and here.get(URL) and not url_is_ours:
+        # Whoever wrote a .env that happens to lie here would be sent a key that is not from there.
+        raise Problem(f"{URL} stands in .env, the key elsewhere; name both in one place, or give --url", WRONG)
+    key = key or _key(here)
+    if key:
+        learn([key])
+        if not _KEY.fullmatch(key):
+            raise Problem("the key has characters that no key has", WRONG)
+    return Place(chosen.rstrip("/"), key)
+
+
+def _dotenv() -> Mapping[str, str | None]:
+    try:
+        return dotenv_values(".env") if Path(".env").is_file() else {}
+    except (OSError, ValueError) as error:
+        # Not what stands there: it may be a secret.
+        raise Problem(f".env cannot be read as text ({type(error).__name__})", WRONG) from None
+
+
+def _key(variables: Mapping[str, str | None]) -> str | None:
+    if key := variables.get(KEY):
+        return key.strip()
+    file = variables.get(KEY_FILE)
+    return _read(file) if file else None
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it holds more than a key"
+        raise Problem(f"the key's file {file} cannot be read: {why}", WRONG) from None
