@@ -10,6 +10,7 @@ from api import (
     audit,
     auth,
     callbacks,
+    console,
     contents,
     daily_life,
     dashboard,
@@ -105,6 +106,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     document.finish(api.spec, app.extensions["pressroom"].task_types, configured.prompt_max_chars)
     app.register_blueprint(meta.blueprint)
     app.register_blueprint(login.blueprint)
+    console.register(app)
     dashboard.register(app)
     app.extensions["pressroom"].database.open()
     return app
