@@ -88,7 +88,7 @@ def trends() -> str:
         tokens=Plot(_("Tokens per day"), labels, tokens, _whole, bars=True),
         money=Plot(_("Money per day"), labels, money, number, bars=True),
         costs=costs,
-        groups=[("model", _("Model")), ("account_id", _("Account")), ("task_type", _("Kind"))],
+        groups=[("model", _("Model")), ("account_id", _("Account")), ("task_type", _("Type"))],
         rows=_GROUPS,
         hours=_choice("hours", _SPANS),
         spans=_SPANS,

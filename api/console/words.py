@@ -108,7 +108,7 @@ _FIELDS: Final = {
     "count_per_account": _noted("Pieces for each account"),
     "priority": _noted("Priority"),
     "days_ahead": _noted("Days ahead"),
-    "task_type": _noted("Kind of task"),
+    "task_type": _noted("Task type"),
     "input": _noted("Input"),
 }
 _UNITS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
