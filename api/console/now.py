@@ -69,7 +69,9 @@ def _failures(minutes: dict[datetime, Counter[str]]) -> Plot:
     for counts in minutes.values():
         decided = counts[Status.COMPLETED] + counts[Status.FAILED]
         shares.append(counts[Status.FAILED] / decided if decided else None)
-    return Plot(_("Part that failed"), _labels(minutes), [Series(_("failed"), shares, "bad")], percent, top=1.0)
+    return Plot(
+        _("Part that failed"), _labels(minutes), [Series(_("failed"), shares, "bad")], percent, bars=True, top=1.0
+    )
 
 
 def _whole(value: float | None) -> str:

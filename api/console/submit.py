@@ -1,5 +1,6 @@
 """Submit: a form for each task type, made from its schema; static/console/form.js sends it to the API."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from flask import request, url_for
@@ -50,7 +51,9 @@ def submit_type(name: str) -> str:
         "submit.html",
         kind=about,
         types=[one for _, one in sorted(tools.task_types.items()) if may(one.scope)],
-        first=fields_of(common, values, only=first),
+        first=[
+            replace(field, is_required=kind.needs_prompt, hint="") for field in fields_of(common, values, only=first)
+        ],
         inputs=fields_of(about["input_schema"], before.get("input", {}), prefix="input."),
         more=fields_of(common, before, only=_MORE),
         priority=before.get("priority", about["priority"]),

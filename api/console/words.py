@@ -109,6 +109,10 @@ _FIELDS: Final = {
     "priority": _noted("Priority"),
     "days_ahead": _noted("Days ahead"),
     "task_type": _noted("Task type"),
+    "waited_seconds": _noted("Waited"),
+    "run_seconds": _noted("Ran"),
+    "error": _noted("Error"),
+    "delay_until": _noted("Not before"),
     "input": _noted("Input"),
 }
 _UNITS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
