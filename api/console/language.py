@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from flask import Flask, g, redirect, request
+from flask import Flask, redirect, request
 
 from api import services
 
@@ -21,18 +21,14 @@ _DIRECTORY: Final = Path(__file__).parents[1] / "translations"
 
 def language() -> str:
     """The page's language."""
-    if "language" not in g:
-        chosen = request.cookies.get(_COOKIE)
-        g.language = chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, "en")
-    return str(g.language)
+    chosen = request.cookies.get(_COOKIE)
+    return chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, "en")
 
 
 def zone() -> ZoneInfo:
     """The viewer's time zone; before it is known, the one of the settings."""
-    if "zone" not in g:
-        name = request.cookies.get(_ZONE_COOKIE, "")
-        g.zone = ZoneInfo(name if name in _zones() else services.get().settings.tz_default)
-    return g.zone  # type: ignore[no-any-return]
+    name = request.cookies.get(_ZONE_COOKIE, "")
+    return ZoneInfo(name if name in _zones() else services.get().settings.tz_default)
 
 
 def local(moment: datetime) -> datetime:

@@ -13,6 +13,7 @@ from api import services
 from api.console.calendar import month_of
 from api.console.forms import fields_of
 from api.console.frame import may, show
+from api.console.language import gettext as _
 from api.console.tasks import asked, next_page, page_of
 from api.errors import abort
 from api.schedule_schemas import NOT_EVERYWHERE, ExecutionQuery, ScheduleFields, check
@@ -110,14 +111,16 @@ def _form(facts: dict[str, Any], target: str, method: str) -> str:
 
 def schedules_preview() -> str:
     """The next slots of times that are just being written, as a piece of a page."""
-    given = {name: request.args[name] for name in _TIMES if request.args.get(name)}
+    given: dict[str, Any] = {name: request.args[name] for name in _TIMES if request.args.get(name)}
     try:
         if "interval" in given:
-            given = {**given, "interval": int(given["interval"])}
+            given["interval"] = int(given["interval"])
         facts = dict.fromkeys((*_TIMES, "starts_at", "ends_at")) | ScheduleFields().load(given)
         check({**facts, "timezone": facts["timezone"] or "UTC", "task_type": "cleanup"})
     except (ValidationError, ValueError) as error:
-        problems = error.normalized_messages() if isinstance(error, ValidationError) else {"interval": [str(error)]}
+        problems = (
+            error.messages_dict if isinstance(error, ValidationError) else {"interval": [_("This is not a number.")]}
+        )
         said = " ".join(text for texts in problems.values() for text in texts)
         return show("slots.html", slots=[], said=said)
     facts |= {"anchor": datetime.now(UTC), "timezone": facts["timezone"] or "UTC"}

@@ -1,4 +1,4 @@
-"""The console in a real browser: submit, watch, review, schedule, be refused; no complaint of the browser, or of axe."""
+"""The console in a real browser: submit, watch, review, schedule, be refused; neither it nor axe complains."""
 
 from collections.abc import Iterator
 
@@ -108,7 +108,7 @@ def test_a_waiting_task_is_cancelled_and_retried(console: Console, visit: Visit)
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#head")).to_contain_text("Cancelled")
     page.get_by_role("button", name="Retry").click()
-    expect(page.locator("#head")).to_contain_text("Completed")
+    expect(page.locator("#head")).to_contain_text("Waiting")
     assert visit.complaints == []
 
 

@@ -222,8 +222,8 @@ class TestSchedules:
         sql(
             database,
             "INSERT INTO executions (schedule_id, schedule_name, task_type, params, timezone, scheduled_for, trigger,"
-            f" status, reason) SELECT {number}, 'S', 'cleanup', '{{}}', 'UTC',"
-            " '2026-03-05T18:00:00Z'::timestamptz + n * interval '1 minute', 'schedule', 'SKIPPED', 'paused'"
+            f" status, reason, completed_at) SELECT {number}, 'S', 'cleanup', '{{}}', 'UTC',"
+            " '2026-03-05T18:00:00Z'::timestamptz + n * interval '1 minute', 'schedule', 'SKIPPED', 'paused', now()"
             " FROM generate_series(1, 3) AS n",
         )
         said = page(client, f"/schedules/{number}?month=2026-03")
