@@ -48,8 +48,8 @@ class Plot:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to see."""
-        return not any(value for one in self.series for value in one.values)
+        """Whether there is nothing to see: no parts of a whole, or nothing but zeros of anything else."""
+        return not any(self._counts(value) for one in self.series for value in one.values)
 
     @property
     def highest(self) -> float:
@@ -81,20 +81,22 @@ class Plot:
         return [
             (label, [self.shown(value) for value in values])
             for label, values in zip(self.labels, columns, strict=True)
-            if any(values)
+            if any(self._counts(value) for value in values)
         ]
 
-    def shapes(self) -> list[tuple[str, str]]:
-        """For each series its tone and the path to draw."""
-        draw = self._stacked if self.bars else self._lines
-        return [(one.tone, path) for one, path in zip(self.series, draw(), strict=True)]
+    def shapes(self) -> list[tuple[str, str, str]]:
+        """What is to be drawn: of which kind (bar, line, dots), in which tone, the path."""
+        if self.bars:
+            return [("bar", one.tone, path) for one, path in zip(self.series, self._stacked(), strict=True)]
+        step = WIDTH / max(1, len(self.labels) - 1)
+        drawn = [(one.tone, *_line(one.values, step, self._y)) for one in self.series]
+        return [shape for tone, line, dots in drawn for shape in (("line", tone, line), ("dots", tone, dots))]
+
+    def _counts(self, value: float | None) -> bool:
+        return bool(value) or (value is not None and self.top is not None)
 
     def _y(self, value: float) -> float:
         return round(HEIGHT - HEIGHT * min(value / self.highest, 1), 2)
-
-    def _lines(self) -> list[str]:
-        step = WIDTH / max(1, len(self.labels) - 1)
-        return [_path(one.values, step, self._y) for one in self.series]
 
     def _stacked(self) -> list[str]:
         step = WIDTH / max(1, len(self.labels))
@@ -111,13 +113,17 @@ class Plot:
         return paths
 
 
-def _path(values: Sequence[float | None], step: float, y: Callable[[float], float]) -> str:
-    """A line through the values that are there; one alone is a short stroke."""
-    pieces, is_drawing = [], False
+def _line(values: Sequence[float | None], step: float, y: Callable[[float], float]) -> tuple[str, str]:
+    """A line through values that are neighbours, and a dot for each that has none."""
+    line, dots = [], []
     for place, value in enumerate(values):
         if value is None:
-            is_drawing = False
             continue
-        pieces.append(f"{'L' if is_drawing else 'M'}{place * step:.2f} {y(value)}" + ("" if is_drawing else "h1"))
-        is_drawing = True
-    return "".join(pieces)
+        follows = place > 0 and values[place - 1] is not None
+        goes_on = place + 1 < len(values) and values[place + 1] is not None
+        point = f"{place * step:.2f} {y(value)}"
+        if follows or goes_on:
+            line.append(("L" if follows else "M") + point)
+        else:
+            dots.append(f"M{point}h0")
+    return "".join(line), "".join(dots)

@@ -77,11 +77,16 @@ def _whole(value: float | None) -> str:
 def trends() -> str:
     """The page."""
     hours, costs = _hours(), _costs()
-    days = costs["by_day"]
-    labels = [row["day"].isoformat() for row in days]
+    known = {row["day"]: row for row in costs["by_day"]}
+    days = [costs["since"] + timedelta(days=number) for number in range(_choice("days", _DAYS))]
+
+    def daily(part: str) -> list[float | None]:
+        return [known[day][part] if day in known else None for day in days]
+
+    labels = [day.isoformat() for day in days]
     parts = (("prompt_tokens", _("in"), "one"), ("completion_tokens", _("out"), "two"))
-    tokens = [Series(name, [row[part] for row in days], tone) for part, name, tone in parts]
-    money = [Series(costs["currency"], [row["money"] for row in days], "one")]
+    tokens = [Series(name, daily(part), tone) for part, name, tone in parts]
+    money = [Series(costs["currency"], daily("money"), "one")]
     return show(
         "trends.html",
         plots=_plots(hours),

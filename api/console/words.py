@@ -37,7 +37,7 @@ _STATES: Final = {
     "REFUSED": ("✕", _noted("Refused"), "bad"),
     "ATTEMPTED": ("…", _noted("Begun"), "warn"),
     "active": ("✓", _noted("Active"), "good"),
-    "paused": ("⏸", _noted("Paused"), "quiet"),
+    "paused": ("‖", _noted("Paused"), "quiet"),
     "well": ("✓", _noted("OK"), "good"),
     "away": ("✕", _noted("Away"), "bad"),
     "in force": ("✓", _noted("In force"), "good"),
