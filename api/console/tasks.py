@@ -37,7 +37,7 @@ def page_of(source: Listing, query: dict[str, Any], rows: int = PAGE_ROWS) -> Pa
     paging = {name: query.pop(name, None) for name in ("sort", "cursor", "skip", "limit")}
     try:
         return source.page(
-            services.get().database, query, sort=paging["sort"] or "-id", skip=0, limit=rows, cursor=paging["cursor"]
+            services.get().database, query, sort=paging["sort"], skip=0, limit=rows, cursor=paging["cursor"]
         )
     except BadCursor as error:
         abort(422, errors={"query": {"cursor": [str(error)]}})

@@ -31,6 +31,10 @@
     document.getElementById("live-message").textContent = message ?? "";
   });
   events.addEventListener("state", () => { window.pressroom.refresh().catch(() => {}); });
+  events.addEventListener("error", () => {
+    // It connects again by itself, but not where it was refused: too many watch.
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+  });
   events.addEventListener("end", async () => {
     events.close(); // or it connects again
     await window.pressroom.refresh().catch(() => {});
