@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --re
 COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url
 
-.PHONY: run restore keys test test-browser gauntlet fuzz bench lint format requirements clean
+.PHONY: run restore keys test test-browser gauntlet fuzz bench lint format requirements translations clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -47,6 +47,14 @@ requirements: $(VENV)/.dev
 	$(COMPILE) $(UPGRADE) --output-file requirements.txt requirements.in
 	$(COMPILE) $(UPGRADE) --output-file requirements-dev.txt requirements-dev.in
 	$(COMPILE) $(UPGRADE) --output-file tests/benchmarks/peers.txt tests/benchmarks/peers.in
+
+# After a change of what the console's pages say: brings the .po up to date, and compiles it; both are committed.
+TEXTS := api/translations/zh/LC_MESSAGES/console
+translations: $(VENV)/.dev
+	$(BIN)/pybabel -q extract -F api/translations/babel.cfg -k _noted --no-location --project Pressroom -o $(TEXTS).pot .
+	$(BIN)/pybabel -q update -i $(TEXTS).pot -o $(TEXTS).po -l zh --no-fuzzy-matching --ignore-obsolete
+	$(BIN)/pybabel -q compile --use-fuzzy -i $(TEXTS).po -o $(TEXTS).mo
+	@rm $(TEXTS).pot
 
 clean:
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache

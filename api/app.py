@@ -13,6 +13,7 @@ from api import (
     audit,
     auth,
     callbacks,
+    console,
     contents,
     daily_life,
     dashboard,
@@ -116,6 +117,7 @@ def create_app(configured: Settings | None = None) -> Flask:
     document.finish(api.spec, app.extensions["pressroom"].task_types, configured.prompt_max_chars)
     app.register_blueprint(meta.blueprint)
     app.register_blueprint(login.blueprint)
+    console.register(app)
     dashboard.register(app)
     tools = app.extensions["pressroom"]
     tools.database.open()

@@ -19,7 +19,9 @@ from jobs.setting_values import SCOPES, Scope
 from jobs.settings import is_loopback
 
 # By the name of the view, which the router found: paths can be written in many ways.
-OPEN: Final = frozenset({"health.liveness", "health.readiness", "login.page", "login.enter", "meta.favicon", "static"})
+OPEN: Final = frozenset(
+    {"health.liveness", "health.readiness", "login.page", "login.enter", "meta.favicon", "static", "console.language"}
+)
 _PAGES: Final = frozenset({"meta.index", "meta.docs", "tasks.task_profile"})
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
@@ -27,7 +29,14 @@ _FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data", "te
 _SUBMITTING: Final = tuple(f"/api/v1/{room}" for room in ("tasks", "batches", "callbacks", "daily-life", "memorize"))
 # What is a secret, or tells of the administrators.
 SECRETS: Final = frozenset({"callbacks.callback_secret"})
-_FOR_ADMINS: Final = SECRETS | {"audit.list_audit"}
+_FOR_ADMINS: Final = SECRETS | {
+    "audit.list_audit",
+    "console.schedules_edit",
+    "console.schedules_new",
+    "console.system_audit",
+    "console.system_keys",
+}
+_FOR_SUBMITTERS: Final = frozenset({"console.submit", "console.submit_type"})
 
 
 def register(app: Flask) -> None:
@@ -94,9 +103,14 @@ def _without_key() -> Response | None:
 
 def _is_visit() -> bool:
     """Whether a person opens one of our pages."""
-    is_page = request.endpoint in _PAGES or dashboard.is_here()
-    wants = request.accept_mimetypes.best_match(["application/json", "text/html"])
-    return is_page and request.method in ("GET", "HEAD") and wants == "text/html"
+    endpoint = request.endpoint or ""
+    is_page = endpoint in _PAGES or endpoint.startswith("console.") or dashboard.is_here()
+    return is_page and request.method in ("GET", "HEAD") and wants_page()
+
+
+def wants_page() -> bool:
+    """Whether the caller would rather have HTML than JSON."""
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
 def _challenge() -> str:
@@ -158,6 +172,8 @@ def scope_for(method: str, endpoint: str, rule: str) -> Scope:
     """The scope that a view needs."""
     if endpoint in _FOR_ADMINS:
         return "admin"
+    if endpoint in _FOR_SUBMITTERS:
+        return "submit"
     if method in SAFE or endpoint == "login.leave":
         return "read"
     return "submit" if rule.startswith(_SUBMITTING) else "admin"

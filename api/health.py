@@ -80,11 +80,8 @@ def liveness() -> Any:
     return jsonify(status="healthy", app_name="Pressroom", version=__version__, timestamp=_now())
 
 
-@blueprint.get("/health")
-@blueprint.response(200, Readiness)
-@blueprint.alt_response(503, schema=Readiness, description="PostgreSQL, Redis or the scheduler is away")
-def readiness() -> Any:
-    """Whether everything that tasks need is there."""
+def state() -> dict[str, Any]:
+    """What is there of what tasks need."""
     processes: list[Row] = []
     next_firing: datetime | None = None
     has_today_schedule = False
@@ -107,17 +104,25 @@ def readiness() -> Any:
         redis = False
     kinds = [process["kind"] for process in processes]
     healthy = database and redis and "scheduler" in kinds
-    answer = jsonify(
-        status="healthy" if healthy else "unhealthy",
-        redis=redis,
-        database=database,
-        workers=kinds.count("worker"),
-        scheduler="scheduler" in kinds,
-        next_firing=next_firing,
-        has_today_schedule=has_today_schedule,
-        timestamp=_now(),
-    )
-    return answer, 200 if healthy else 503
+    return {
+        "status": "healthy" if healthy else "unhealthy",
+        "redis": redis,
+        "database": database,
+        "workers": kinds.count("worker"),
+        "scheduler": "scheduler" in kinds,
+        "next_firing": next_firing,
+        "has_today_schedule": has_today_schedule,
+        "timestamp": _now(),
+    }
+
+
+@blueprint.get("/health")
+@blueprint.response(200, Readiness)
+@blueprint.alt_response(503, schema=Readiness, description="PostgreSQL, Redis or the scheduler is away")
+def readiness() -> Any:
+    """Whether everything that tasks need is there."""
+    found = state()
+    return jsonify(found), 200 if found["status"] == "healthy" else 503
 
 
 @blueprint.get("/health/workers")

@@ -67,4 +67,5 @@ def leave() -> Any:
 
 
 def _form(wanted: str, *, failed: bool = False, key_name: str = "", csrf: str = "") -> str:
-    return render_template("login.html", next=wanted, failed=failed, key_name=key_name, csrf=csrf)
+    own_page = url_for("login.page", next=wanted)
+    return render_template("login.html", next=wanted, failed=failed, key_name=key_name, csrf=csrf, own_page=own_page)

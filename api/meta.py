@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, g, jsonify, render_template, request, send_from_directory, url_for
+from flask import Blueprint, current_app, jsonify, render_template, send_from_directory, url_for
 from flask_swagger_ui.flask_swagger_ui import _DIST_DIR as SWAGGER_UI_FILES
 
+from api.auth import wants_page
+from api.console import now
 from jobs import __version__
 
 blueprint = Blueprint("meta", __name__)
@@ -12,7 +14,9 @@ blueprint = Blueprint("meta", __name__)
 
 @blueprint.get("/")
 def index() -> Any:
-    """What this is and where to go on: a page for browsers, JSON for everybody else."""
+    """The console for browsers; for everybody else, what this is and where to go on."""
+    if wants_page():
+        return now.page()
     places = {
         "docs": url_for("meta.docs"),
         "openapi": url_for("api-docs.openapi_json"),
@@ -21,8 +25,6 @@ def index() -> Any:
         "tasks": url_for("tasks.list_tasks"),
         "dashboard": "/rq/",
     }
-    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return render_template("index.html", version=__version__, places=places, needs_key=g.key is not None)
     return jsonify(name="Pressroom", version=__version__, **places)
 
 

@@ -343,6 +343,10 @@ class TaskQuery(Paging):
     account_id = QueryInteger(validate=POSITIVE_ID)
     created_after = UtcDateTime()
     created_before = UtcDateTime()
+    search = Text(
+        validate=validate.Length(1, 200),
+        metadata={"description": "A piece of the prompt or the input. Reads them all: give other filters, too."},
+    )
     sort = sort_field(TASKS)
 
 

@@ -142,6 +142,7 @@ TASKS: Final = Listing(
         "account_id": "account_id = %(account_id)s",
         "created_after": "created_at >= %(created_after)s",
         "created_before": "created_at < %(created_before)s",
+        "search": "strpos(lower(concat_ws(' ', prompt, input::text)), lower(%(search)s)) > 0",
     },
     {**_BY_ID_AND_TIME, "priority": "priority"},
     Parts(

@@ -36,13 +36,6 @@ def test_a_task_can_be_submitted_from_the_documentation(instance: Instance, visi
     assert visit.complaints == []
 
 
-def test_the_front_page_renders(instance: Instance, visit: Visit) -> None:
-    visit.page.goto(f"http://127.0.0.1:{instance.port}/")
-    assert visit.page.get_by_role("heading", name="Pressroom").is_visible()
-    picture(visit.page, "front")
-    assert visit.complaints == []
-
-
 def test_the_dashboard_shows_queues_and_workers_and_runs_no_prompt(instance: Instance, visit: Visit) -> None:
     instance.http.post(
         "/api/v1/tasks",

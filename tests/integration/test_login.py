@@ -189,9 +189,9 @@ class TestSessions:
             said = "header Origin or Sec-Fetch-Site is missing" if not headers else "pages of other sites"
             assert said in answer.get_json()["message"]
 
-    def test_the_front_pages_example_has_a_key_where_one_is_needed(self, token: str, client: FlaskClient) -> None:
+    def test_the_first_tasks_example_has_a_key_where_one_is_needed(self, token: str, client: FlaskClient) -> None:
         log_in(client, token)
-        page = client.get("/", headers={"Accept": "text/html"}).get_data(as_text=True)
+        page = client.get("/tasks", headers={"Accept": "text/html"}).get_data(as_text=True)
         assert "-H 'Authorization: Bearer &lt;key&gt;' \\\n     -d '" in page
 
     def test_a_key_that_is_sent_goes_before_the_session(self, token: str, client: FlaskClient) -> None:

@@ -101,3 +101,8 @@ SELECT summary, facts, version FROM memories WHERE topic = %(topic)s
 
 -- name: get_memory
 SELECT * FROM memories WHERE id = %(id)s
+
+-- name: waiting_beside
+-- What waits for review next to a content.
+SELECT (SELECT max(id) FROM contents WHERE review_status = 'PENDING_REVIEW' AND id < %(id)s) AS older,
+       (SELECT min(id) FROM contents WHERE review_status = 'PENDING_REVIEW' AND id > %(id)s) AS newer

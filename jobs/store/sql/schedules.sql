@@ -102,3 +102,10 @@ WHERE is_active AND next_slot IS NOT NULL ORDER BY next_slot LIMIT %(limit)s
 -- name: clock_lag
 -- How long the most overdue slot has been waiting, in seconds.
 SELECT coalesce(extract(epoch FROM now() - min(next_slot)), 0)::float8 AS lag FROM schedules WHERE next_slot <= now()
+
+-- name: executions_by_day
+-- What became of slots and firings by hand, by day in a zone; of one schedule, or of all (0).
+SELECT (scheduled_for AT TIME ZONE %(zone)s)::date AS day, status, reason, count(*) AS firings
+FROM executions
+WHERE scheduled_for >= %(since)s AND scheduled_for < %(until)s AND %(schedule_id)s::bigint IN (0, schedule_id)
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3

@@ -157,3 +157,9 @@ SELECT kind, count(*) FILTER (WHERE beats) AS alive,
        extract(epoch FROM now() - max(last_heartbeat))::float8 AS beat_age_seconds
 FROM workers, LATERAL (SELECT last_heartbeat >= now() - %(lease)s * interval '1 second') AS alive (beats)
 WHERE stopped_at IS NULL GROUP BY kind
+
+-- name: ends_by_minute
+-- How tasks ended, minute by minute.
+SELECT date_trunc('minute', completed_at) AS minute, status, count(*) AS tasks
+FROM tasks WHERE completed_at >= date_trunc('minute', now()) - (%(minutes)s - 1) * interval '1 minute'
+GROUP BY 1, 2

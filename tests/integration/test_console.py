@@ -1,0 +1,281 @@
+"""The console's pages: text is text, scopes hold, every word has its translation, and what is away is told."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+from flask.testing import FlaskClient
+
+from jobs.setting_values import ApiKey
+from jobs.settings import Settings
+from jobs.store.database import Database
+from tests.integration.test_content import content
+from tests.support import hand
+from tests.support.access import AWAY, bearer, serving, sql
+
+_ROOT = Path(__file__).parents[2]
+_HTML = {"Accept": "text/html"}
+_EVIL = "<script>alert(1)</script>{{ 7*7 }}\"'>"
+_PAGES = (
+    "/", "/tasks", "/tasks/1", "/submit", "/submit/content_generation", "/review", "/review/1", "/schedules",
+    "/schedules/1", "/schedules/new", "/schedules/1/edit", "/schedules/executions", "/trends", "/system",
+    "/system/alerts", "/system/keys", "/system/audit",
+)  # fmt: skip
+_KEYS = tuple(ApiKey(scope, f"{scope}-secret-0123456", scope) for scope in ("read", "submit", "admin"))
+
+
+def page(client: FlaskClient, path: str, status: int = 200, **headers: str) -> str:
+    """A page as a browser gets it."""
+    answer = client.get(path, headers={**_HTML, **headers})
+    assert answer.status_code == status, answer.get_data(as_text=True)
+    assert answer.mimetype == "text/html"
+    return answer.get_data(as_text=True)
+
+
+def schedule(client: FlaskClient, **facts: Any) -> int:
+    """A schedule's id."""
+    wanted = {"name": "S", "task_type": "cleanup", "cron_expression": "0 8 * * *", **facts}
+    answer = client.post("/api/v1/scheduler/tasks", json=wanted)
+    assert answer.status_code == 201, answer.get_json()
+    return int(answer.get_json()["id"])
+
+
+@pytest.fixture
+def locked(configured: Settings) -> Iterator[FlaskClient]:
+    with serving(replace(configured, api_keys=_KEYS)) as app:
+        yield app.test_client()
+
+
+def test_a_browser_gets_the_console_and_a_program_the_index(client: FlaskClient) -> None:
+    assert "<h1>Now</h1>" in page(client, "/")
+    assert client.get("/").get_json()["name"] == "Pressroom"
+
+
+def test_what_people_wrote_is_text(client: FlaskClient, database: Database) -> None:
+    client.post("/api/v1/tasks", json={"prompt": _EVIL, "model": _EVIL, "metadata": {"x": _EVIL}})
+    client.post("/api/v1/tasks", json={"prompt": "second", "model": "m"})
+    hand.finish(database, 1, result={"text": _EVIL})
+    schedule(client, name=_EVIL, description=_EVIL)
+    content(client, database)
+    sql(database, "UPDATE contents SET title = '<script>alert(1)</script>', body = '<img src=x onerror=alert(1)>'")
+    for path in (*_PAGES, "/submit/text_generation?like=1", "/tasks?search=%3Cscript%3Ealert", "/nope/%3Cscript%3E"):
+        said = page(client, path, 404 if "nope" in path else 200)
+        assert "<script>alert" not in said, path
+        assert "<img src=x" not in said, path
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;{{ 7*7 }}" in page(client, "/tasks/1")
+
+
+def test_pages_carry_neither_scripts_nor_styles_of_their_own(client: FlaskClient, database: Database) -> None:
+    schedule(client)
+    content(client, database)
+    for path in _PAGES:
+        said = page(client, path)
+        assert not re.search(r"<script(?! src=)|\sstyle=|\son[a-z]+=|<style", said), path
+        assert "'unsafe" not in client.get(path, headers=_HTML).headers["Content-Security-Policy"]
+
+
+class TestScopes:
+    @pytest.mark.parametrize(
+        ("scope", "path", "status"),
+        [
+            ("read", "/", 200),
+            ("read", "/trends", 200),
+            ("read", "/system", 200),
+            ("read", "/submit", 403),
+            ("read", "/schedules/new", 403),
+            ("read", "/system/keys", 403),
+            ("submit", "/submit", 200),
+            ("submit", "/submit/database_backup", 404),
+            ("submit", "/system/audit", 403),
+            ("admin", "/system/keys", 200),
+            ("admin", "/schedules/new", 200),
+            ("admin", "/submit/database_backup", 200),
+        ],
+    )
+    def test_pages_are_for_those_who_may(self, scope: str, path: str, status: int, locked: FlaskClient) -> None:
+        said = page(locked, path, status, **bearer(f"{scope}-secret-0123456"))
+        assert ("Your key may not do this" in said) == (status == 403)
+
+    def test_nobody_sees_a_button_that_is_refused(self, locked: FlaskClient, database: Database) -> None:
+        admin, read = bearer("admin-secret-0123456"), bearer("read-secret-0123456")
+        locked.post("/api/v1/tasks", json={"prompt": "p", "model": "m"}, headers=admin)
+        wanted = {"name": "S", "task_type": "cleanup", "cron_expression": "0 8 * * *"}
+        locked.post("/api/v1/scheduler/tasks", json=wanted, headers=admin)
+        for path in ("/", "/tasks", "/tasks/1", "/review", "/schedules", "/schedules/1", "/system"):
+            assert "data-call=" not in page(locked, path, **read)
+            assert "/submit" not in page(locked, path, **read)
+        assert "data-call=" in page(locked, "/tasks/1", **admin)
+        assert "data-call=" in page(locked, "/schedules/1", **admin)
+
+    def test_a_person_without_a_session_is_led_to_the_login(self, locked: FlaskClient) -> None:
+        answer = locked.get("/review", headers=_HTML)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/review")
+        assert locked.get("/review").status_code == 401
+
+    def test_the_page_of_keys_has_no_secret(self, locked: FlaskClient) -> None:
+        said = page(locked, "/system/keys", **bearer("admin-secret-0123456"))
+        assert "admin" in said
+        assert "secret" not in said
+
+
+class TestLanguages:
+    def test_every_word_is_translated_with_what_it_names(self) -> None:
+        methods = [("**/console/**.html", "jinja2"), ("**/login.html", "jinja2"), ("**.py", "python")]
+        found = set()
+        for directory in ("api/console", "api/templates"):
+            keywords = {"_": None, "_noted": None, "ngettext": (1, 2)}
+            for _file, _line, said, _comments, _context in extract_from_dir(
+                _ROOT / directory, methods, keywords=keywords
+            ):
+                found.add(said)
+        with (_ROOT / "api/translations/zh/LC_MESSAGES/console.po").open("rb") as file:
+            known = {message.id: message for message in read_po(file) if message.id}
+        assert found == set(known), "run `make translations`"
+        for message in known.values():
+            texts = message.string if isinstance(message.string, tuple) else (message.string,)
+            ids = message.id if isinstance(message.id, tuple) else (message.id,)
+            for text in texts:
+                assert text, f"{message.id} is not translated"
+                assert set(re.findall(r"%\(\w+\)s|\{\w+\}", text)) == set(re.findall(r"%\(\w+\)s|\{\w+\}", ids[-1]))
+
+    def test_the_browser_says_which_and_the_cookie_has_the_last_word(self, client: FlaskClient) -> None:
+        chinese = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
+        assert '<html lang="zh-Hans">' in page(client, "/", **chinese)
+        assert '<html lang="en">' in page(client, "/", **{"Accept-Language": "fr"})
+        answer = client.get("/language/en?next=/tasks", headers=chinese)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/tasks")
+        assert '<html lang="en">' in page(client, "/", **chinese)
+        assert client.get("/language/zh?next=//evil.example").headers["Location"] == "/"
+        assert client.get("/language/xx").status_code == 404
+
+    def test_the_compiled_words_are_those_that_are_written(self, client: FlaskClient) -> None:
+        said = page(client, "/system", **{"Accept-Language": "zh"})
+        assert "健康状况" in said
+        assert "Health<" not in said
+
+    def test_times_are_the_viewers(self, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+        sql(database, "UPDATE tasks SET created_at = '2024-01-01T20:00:00Z'")
+        client.set_cookie("zone", "Asia/Shanghai")
+        assert "2024-01-02 04:00" in page(client, "/tasks")
+        client.set_cookie("zone", "../../etc/passwd")
+        assert "2024-01-01 20:00" in page(client, "/tasks")
+
+
+class TestTasks:
+    def test_pages_follow_one_another_without_a_gap(self, client: FlaskClient) -> None:
+        client.post("/api/v1/tasks/batch", json={"tasks": [{"prompt": "p", "model": "m"}] * 120})
+        seen: list[str] = []
+        path = "/tasks?task_type=text_generation"
+        while path:
+            said = page(client, path)
+            seen += re.findall(r'href="/tasks/(\d+)"', said)
+            following = re.search(r'rel="next" href="([^"]+)"', said)
+            path = following[1].replace("&amp;", "&") if following else ""
+        assert [int(number) for number in seen] == list(range(120, 0, -1))
+
+    @pytest.mark.parametrize(
+        ("search", "found"), [("NEEDLE", 1), ("针", 1), ("100%_", 1), ("topic of typed", 1), ("nowhere", 0)]
+    )
+    def test_a_search_finds_pieces_of_prompts_and_inputs(self, search: str, found: int, client: FlaskClient) -> None:
+        for prompt in ("a needle here", "大海捞针", "100%_ sure"):
+            client.post("/api/v1/tasks", json={"prompt": prompt, "model": "m"})
+        client.post("/api/v1/memorize", json={"topic": "Topic of typed", "conversation_history": "text"})
+        listed = client.get("/api/v1/tasks", query_string={"search": search}).get_json()
+        assert len(listed) == found
+
+    def test_the_page_tells_of_tokens_money_and_attempts(self, configured: Settings, database: Database) -> None:
+        prices = configured.data_dir / "prices.toml"
+        prices.parent.mkdir(parents=True, exist_ok=True)
+        prices.write_text('currency = "CNY"\n[prices.m]\ninput = 2\noutput = 4\n')
+        with serving(replace(configured, providers_file=prices)) as app:
+            client = app.test_client()
+            client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+            hand.finish(database, 1, result={"text": "done"})
+            sql(
+                database,
+                """UPDATE tasks SET usage = '{"prompt_tokens": 500000, "completion_tokens": 250000,
+                   "total_tokens": 750000}'""",
+            )
+            said = page(client, "/tasks/1")
+        for piece in ("2.000000 CNY", "750,000", "Attempt 1", "Completed"):
+            assert piece in said
+
+    def test_no_tasks_yet_says_how_to_submit_the_first(self, client: FlaskClient) -> None:
+        assert "No tasks yet" in page(client, "/tasks")
+        assert "No task fits" in page(client, "/tasks?status=FAILED")
+
+    def test_an_address_that_does_not_fit_is_told(self, client: FlaskClient) -> None:
+        for query in ("status=NOPE", "cursor=x", "unknown=1", "priority=99"):
+            assert "This address does not fit" in page(client, f"/tasks?{query}", 422)
+
+
+class TestSchedules:
+    def test_the_calendar_says_what_was_skipped_and_why(self, client: FlaskClient, database: Database) -> None:
+        number = schedule(client)
+        sql(
+            database,
+            "INSERT INTO executions (schedule_id, schedule_name, task_type, params, timezone, scheduled_for, trigger,"
+            f" status, reason, completed_at) SELECT {number}, 'S', 'cleanup', '{{}}', 'UTC',"
+            " '2026-03-05T18:00:00Z'::timestamptz + n * interval '1 minute', 'schedule', 'SKIPPED', 'paused', now()"
+            " FROM generate_series(1, 3) AS n",
+        )
+        said = page(client, f"/schedules/{number}?month=2026-03")
+        assert "the schedule was paused" in said
+        link = re.search(r'href="(/schedules/executions\?[^"]+)"[^>]*title="Skipped', said)
+        assert link
+        assert page(client, link[1].replace("&amp;", "&")).count("<tr>") == 4
+        assert "2026-03" in page(client, "/schedules?month=2026-03")
+        assert datetime.now(UTC).strftime("%Y-%m") in page(client, "/schedules?month=nonsense")
+
+    @pytest.mark.parametrize(
+        ("query", "said"),
+        [
+            ("cron_expression=0 8 * * *&timezone=Asia/Shanghai", "<li>"),
+            ("interval=2&interval_unit=hours&timezone=UTC", "<li>"),
+            ("cron_expression=0 8 * *&timezone=UTC", "Five fields are needed"),
+            ("cron_expression=0 8 * * *&timezone=Nowhere/No", "Not an IANA time zone."),
+            ("interval=x&interval_unit=hours", "problem"),
+            ("interval=99999999&interval_unit=weeks", "problem"),
+            ("", "problem"),
+        ],
+    )
+    def test_a_preview_shows_slots_or_what_is_wrong(self, query: str, said: str, client: FlaskClient) -> None:
+        assert said in page(client, f"/schedules/preview?{query}")
+
+
+class TestTrends:
+    def test_the_numbers_come_as_csv_without_formulas(self, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "p", "model": "=HYPERLINK(1)"})
+        hand.finish(database, 1, result={"text": "x"})
+        answer = client.get("/trends/hours.csv")
+        lines = answer.get_data(as_text=True).splitlines()
+        assert answer.mimetype == "text/csv"
+        assert lines[0].startswith("hour,total_tasks,completed")
+        assert len(lines) == 25
+        assert lines[-1].split(",")[1:3] == ["1", "1"]
+        for by in ("model", "account_id", "task_type", "day"):
+            assert client.get(f"/trends/costs-{by}.csv").get_data(as_text=True).startswith(f"{by},tasks,")
+        assert client.get("/trends/costs-nothing.csv").status_code == 404
+
+    def test_a_page_full_of_numbers_has_them_in_tables_too(self, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+        hand.finish(database, 1, result={"text": "x"})
+        said = page(client, "/trends")
+        assert said.count("<svg") >= 2
+        assert said.count("<title>") == said.count("<desc>") + 1
+        assert "The numbers" in said
+
+
+def test_the_pages_say_when_the_database_is_away(configured: Settings) -> None:
+    with serving(replace(configured, database_url=AWAY)) as app:
+        client = app.test_client()
+        for path in ("/", "/tasks", "/trends"):
+            assert "Not reachable right now" in page(client, path, 503)
+        assert client.get("/").get_json()["code"] == 503
