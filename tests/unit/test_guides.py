@@ -14,7 +14,10 @@ SETTINGS = set(re.findall(r"^# ?([A-Z_]+)=", (ROOT / ".env.example").read_text()
 STATES = {"PENDING", "BLOCKED", "SKIPPED", "COMPLETED"}
 PLACEHOLDERS = {"SECRET", "KEY", "NAME", "PASSWORD", "SERVICE", "DEBUG", "SELECT"}
 CODE = "\n".join(
-    path.read_text() for room in ("jobs", "api", "scheduler", "deploy") for path in (ROOT / room).rglob("*.[ps][yq]*")
+    path.read_text()
+    for room in ("jobs", "api", "scheduler", "deploy")
+    for path in (ROOT / room).rglob("*")
+    if path.suffix in (".py", ".sql")
 )
 
 
