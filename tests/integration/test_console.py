@@ -30,9 +30,9 @@ _PAGES = (
 _KEYS = tuple(ApiKey(scope, f"{scope}-secret-0123456", scope) for scope in ("read", "submit", "admin"))
 
 
-def page(client: FlaskClient, path: str, status: int = 200, **headers: str) -> str:
+def page(client: FlaskClient, path: str, status: int = 200, headers: dict[str, str] | None = None) -> str:
     """A page as a browser gets it."""
-    answer = client.get(path, headers={**_HTML, **headers})
+    answer = client.get(path, headers={**_HTML, **(headers or {})})
     assert answer.status_code == status, answer.get_data(as_text=True)
     assert answer.mimetype == "text/html"
     return answer.get_data(as_text=True)
@@ -99,7 +99,7 @@ class TestScopes:
         ],
     )
     def test_pages_are_for_those_who_may(self, scope: str, path: str, status: int, locked: FlaskClient) -> None:
-        said = page(locked, path, status, **bearer(f"{scope}-secret-0123456"))
+        said = page(locked, path, status, headers=bearer(f"{scope}-secret-0123456"))
         assert ("Your key may not do this" in said) == (status == 403)
 
     def test_nobody_sees_a_button_that_is_refused(self, locked: FlaskClient, database: Database) -> None:
@@ -108,10 +108,10 @@ class TestScopes:
         wanted = {"name": "S", "task_type": "cleanup", "cron_expression": "0 8 * * *"}
         locked.post("/api/v1/scheduler/tasks", json=wanted, headers=admin)
         for path in ("/", "/tasks", "/tasks/1", "/review", "/schedules", "/schedules/1", "/system"):
-            assert "data-call=" not in page(locked, path, **read)
-            assert "/submit" not in page(locked, path, **read)
-        assert "data-call=" in page(locked, "/tasks/1", **admin)
-        assert "data-call=" in page(locked, "/schedules/1", **admin)
+            assert "data-call=" not in page(locked, path, headers=read)
+            assert "/submit" not in page(locked, path, headers=read)
+        assert "data-call=" in page(locked, "/tasks/1", headers=admin)
+        assert "data-call=" in page(locked, "/schedules/1", headers=admin)
 
     def test_a_person_without_a_session_is_led_to_the_login(self, locked: FlaskClient) -> None:
         answer = locked.get("/review", headers=_HTML)
@@ -119,7 +119,7 @@ class TestScopes:
         assert locked.get("/review").status_code == 401
 
     def test_the_page_of_keys_has_no_secret(self, locked: FlaskClient) -> None:
-        said = page(locked, "/system/keys", **bearer("admin-secret-0123456"))
+        said = page(locked, "/system/keys", headers=bearer("admin-secret-0123456"))
         assert "admin" in said
         assert "secret" not in said
 
@@ -138,24 +138,24 @@ class TestLanguages:
             known = {message.id: message for message in read_po(file) if message.id}
         assert found == set(known), "run `make translations`"
         for message in known.values():
-            texts = message.string if isinstance(message.string, tuple) else (message.string,)
-            ids = message.id if isinstance(message.id, tuple) else (message.id,)
+            texts = [message.string] if isinstance(message.string, str) else list(message.string or ())
+            ids = [message.id] if isinstance(message.id, str) else list(message.id)
             for text in texts:
                 assert text, f"{message.id} is not translated"
                 assert set(re.findall(r"%\(\w+\)s|\{\w+\}", text)) == set(re.findall(r"%\(\w+\)s|\{\w+\}", ids[-1]))
 
     def test_the_browser_says_which_and_the_cookie_has_the_last_word(self, client: FlaskClient) -> None:
         chinese = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
-        assert '<html lang="zh-Hans">' in page(client, "/", **chinese)
-        assert '<html lang="en">' in page(client, "/", **{"Accept-Language": "fr"})
+        assert '<html lang="zh-Hans">' in page(client, "/", headers=chinese)
+        assert '<html lang="en">' in page(client, "/", headers={"Accept-Language": "fr"})
         answer = client.get("/language/en?next=/tasks", headers=chinese)
         assert (answer.status_code, answer.headers["Location"]) == (303, "/tasks")
-        assert '<html lang="en">' in page(client, "/", **chinese)
+        assert '<html lang="en">' in page(client, "/", headers=chinese)
         assert client.get("/language/zh?next=//evil.example").headers["Location"] == "/"
         assert client.get("/language/xx").status_code == 404
 
     def test_the_compiled_words_are_those_that_are_written(self, client: FlaskClient) -> None:
-        said = page(client, "/system", **{"Accept-Language": "zh"})
+        said = page(client, "/system", headers={"Accept-Language": "zh"})
         assert "健康状况" in said
         assert "Health<" not in said
 

@@ -1,5 +1,6 @@
 """What an attacker tries when the door is shut, and what answers tell browsers."""
 
+import re
 from pathlib import Path
 
 import limits
@@ -157,8 +158,9 @@ class TestHeaders:
         for path in ["/<script>alert(1)</script>", "/rq/<b>x</b>", "/api/v1/tasks/<script>"]:
             answer = client.get(path, headers={"Accept": "text/html"})
             assert answer.status_code == 404
-            assert answer.mimetype == "application/json"
-            assert "<script" not in answer.get_data(as_text=True)
+            # People who mistyped an address get a page, which names it in a link.
+            assert answer.mimetype == ("text/html" if path.startswith("/<") else "application/json")
+            assert "<script>" not in answer.get_data(as_text=True)
 
 
 def test_no_template_runs_a_script_of_its_own() -> None:
@@ -166,5 +168,5 @@ def test_no_template_runs_a_script_of_its_own() -> None:
         text = path.read_text()
         assert "style=" not in text
         assert "<style" not in text
-        assert " on" not in "".join(part for part in text.split("<")[1:] if "=" in part and " on" in part.split("=")[0])
+        assert not re.search(r"\son[a-z]+\s*=", text)
         assert all("src=" in tag.partition(">")[0] for tag in text.split("<script")[1:])
