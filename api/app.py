@@ -1,5 +1,8 @@
 """The web application."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter, ValidationError
@@ -58,6 +61,14 @@ class IdConverter(BaseConverter):
         return number
 
 
+class App(Flask):
+    """Flask, which need not find out again and again with each request that no view is a coroutine."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself."""
+        return func
+
+
 def create_app(configured: Settings | None = None) -> Flask:
     """The app for one web process.
 
@@ -68,7 +79,7 @@ def create_app(configured: Settings | None = None) -> Flask:
         configured = settings.load()
         logs.configure(configured, "api")
     access.check_exposure(configured)
-    app = Flask(__name__)
+    app = App(__name__)
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False
     app.url_map.converters["id"] = IdConverter

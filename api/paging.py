@@ -24,9 +24,13 @@ class Paging(Schema):
     )
 
 
-def sort_field(listing: Listing, default: str = "-id") -> fields.String:
+def sort_field(listing: Listing) -> fields.String:
     """The `sort` of a list; newest first unless said otherwise."""
-    return fields.String(load_default=default, validate=validate.OneOf(listing.sorts))
+    accepted = validate.OneOf(listing.sorts)
+    if "created_after" not in listing.filters:
+        return fields.String(load_default="-id", validate=accepted)
+    described = "Newest first if not given: `-created_at` with `created_after` or `created_before`, else `-id`."
+    return fields.String(load_default=None, validate=accepted, metadata={"description": described})
 
 
 def shown_by(schema: type[Schema]) -> Callable[[Row], dict[str, Any]]:

@@ -201,7 +201,8 @@ class NewTask(SparseSchema):
             problems["prompt"] = [f"Longer than {tools.settings.prompt_max_chars} characters."]
         try:
             # As loaded: numbers given as text become numbers, defaults are filled in.
-            data["input"] = kind.inputs.load(data["input"])
+            if data["input"] or not kind.takes_nothing:
+                data["input"] = kind.inputs.load(data["input"])
         except ValidationError as error:
             problems["input"] = error.messages
         if "run_at" in data and "delay_seconds" in data:

@@ -88,7 +88,11 @@ def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
 @blueprint.arguments(TaskQuery, location="query", unknown="raise")
 @blueprint.response(200, TaskSchema(many=True))
 def list_tasks(query: dict[str, Any]) -> Any:
-    """Tasks, newest first, a page at a time. X-Total-Count is exact up to 10,000, then an estimate."""
+    """Tasks, newest first, a page at a time.
+
+    Up to 10,000, X-Total-Count is exact; beyond, it is what PostgreSQL last estimated (X-Total-Count-Exact: false). Far
+    pages are found as fast as the first one by the cursor in Link, but `skip` reads all that it skips.
+    """
     return page_of(listing.TASKS, query, shown_task)
 
 

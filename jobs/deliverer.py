@@ -71,26 +71,30 @@ class Deliverer:
     async def _turn(self) -> None:
         """Record what has ended, and begin what is due."""
         try:
-            async with self._database.transaction() as session:
-                if self._key is None:
-                    self._key = key_of((await session.all("keep_secret", made_up()))[0]["value"])
-                ended = list(self._ended)
-                recorded = await session.all("record_deliveries", {"outcomes": Json(ended)}) if ended else []
-                busy = Counter(self._running.values())
-                room = {"room": _AT_ONCE - len(self._running), "each": _EACH, "busy": Json(busy)}
-                claimed = await session.all("claim_callbacks", {**room, "lease": _LEASE_SECONDS})
+            if self._key is None:
+                self._key = key_of((await self._database.all("keep_secret", made_up()))[0]["value"])
+            # Each a transaction of its own: most of the time there is nothing to record.
+            if self._ended:
+                await self._record()
+            busy = Counter(self._running.values())
+            room = {"room": _AT_ONCE - len(self._running), "each": _EACH, "busy": Json(busy)}
+            claimed = await self._database.all("claim_callbacks", {**room, "lease": _LEASE_SECONDS})
         except Unavailable as error:
             log.warning("callbacks wait for the database", to_record=len(self._ended), reason=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
             return
-        del self._ended[: len(ended)]
-        for row in recorded:
-            if row["status"] == "FAILED":
-                log.warning("callback given up", callback_id=row["id"], receiver=row["receiver"])
         for row in claimed:
             task = asyncio.create_task(self._deliver(row, self._key))
             self._running[task] = row["receiver"]
             task.add_done_callback(self._done)
+
+    async def _record(self) -> None:
+        ended = list(self._ended)
+        recorded = await self._database.all("record_deliveries", {"outcomes": Json(ended)})
+        del self._ended[: len(ended)]
+        for row in recorded:
+            if row["status"] == "FAILED":
+                log.warning("callback given up", callback_id=row["id"], receiver=row["receiver"])
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         del self._running[task]
@@ -126,4 +130,4 @@ class Deliverer:
         with suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 if self._ended:
-                    await self._database.all("record_deliveries", {"outcomes": Json(self._ended)})
+                    await self._record()

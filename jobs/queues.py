@@ -151,15 +151,13 @@ class Doorbell:
             for chunk in _chunks(entries):
                 self._announce(args=[timestamp(), queue, orjson.dumps(chunk)])
 
-    def missing(self, tasks: Iterable[Mapping[str, Any]]) -> list[int]:
-        """Ids of those of the tasks (rows as in `announce`) that do not wait in Redis."""
-        places: dict[str, list[int]] = {}
-        for task in tasks:
-            places.setdefault(f"pressroom:waiting:{task['queue']}:{task['pool']}", []).append(task["id"])
+    def missing(self, places: Iterable[Mapping[str, Any]]) -> list[int]:
+        """Ids of those tasks, by place (rows with `queue`, `pool` and `ids`), that do not wait in Redis."""
         missing: list[int] = []
-        for place, ids in places.items():
-            for chunk in _chunks(ids):
-                turns = cast(list[object], self.connection.zmscore(place, chunk))
+        for place in places:
+            for chunk in _chunks(place["ids"]):
+                waiting = f"pressroom:waiting:{place['queue']}:{place['pool']}"
+                turns = cast(list[object], self.connection.zmscore(waiting, chunk))
                 missing += [task_id for task_id, turn in zip(chunk, turns, strict=True) if turn is None]
         return missing
 

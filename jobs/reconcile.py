@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
@@ -89,6 +89,8 @@ class Reconciler:
         }
         self._looked = now
         dead = [worker for worker, (_, since) in self._seen.items() if now - since >= LEASE_SECONDS]
+        if not dead and not self._database.all("has_lost")[0]["answer"]:
+            return Report()
         with self._database.transaction() as session:
             # First, so that none of them can beat or claim once its tasks are taken away.
             gone = session.all("give_up_workers", {"ids": dead}) if dead else []
@@ -126,12 +128,12 @@ class Reconciler:
             page = self._database.all(
                 "announced", {"after": after, "after_id": after_id, "grace": _GRACE_SECONDS, "limit": _LIMIT}
             )
-            is_last = len(page) < _LIMIT
-            self._page_after = _BEGINNING if is_last else (page[-1]["announced_at"], page[-1]["id"])
+            is_last = sum(len(place["ids"]) for place in page) < _LIMIT
+            self._page_after = _BEGINNING if is_last else (page[0]["last_at"], page[0]["last_id"])
             missing = self._doorbell.missing(page)
             if missing:
-                marked = {row["id"]: row for row in self._database.all("announce_again", {"ids": missing})}
-                self._doorbell.announce(marked[row["id"]] for row in page if row["id"] in marked)
+                marked = self._database.all("announce_again", {"ids": missing})
+                self._doorbell.announce(sorted(marked, key=lambda task: cast(int, task["id"])))
                 count += len(marked)
             if is_last or not missing:
                 return count

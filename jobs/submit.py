@@ -212,7 +212,7 @@ def _use_cached(session: Session, documents: list[dict[str, Any]]) -> None:
     asked = [
         {**doc, "position": position}
         for position, doc in enumerate(documents)
-        if doc["cache_ttl"] and not doc["depends_on"]
+        if doc.get("cache_ttl") and "depends_on" not in doc
     ]
     if asked:
         for found in session.all("find_cached", {"documents": Json(asked)}):

@@ -96,7 +96,6 @@ class Process:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SECONDS
             self._beat()
-            statistics.fold(self._database)
         try:
             acting = self._clock.acquire_lock()
             if acting:
@@ -112,11 +111,14 @@ class Process:
         if now >= self._next_pass:
             pause = self._settings.reconcile_seconds
             self._next_pass = now + (pause if now > self._troubled_until else min(pause, _SOON_SECONDS))
+            statistics.fold(self._database)
             self._reconciler.run_once()
 
     def _fire_due(self, late: float) -> None:
-        following = self._firer.note_due(late)
         self._firing = {number: future for number, future in self._firing.items() if not future.done()}
+        if not self._firer.has_work(late):
+            return
+        following = self._firer.note_due(late)
         fresh = [number for number in self._firer.ready(_READY_LIMIT) if number not in self._firing]
         # Few are fired side by side, many in groups: a group shares its round trips and its commit.
         size = min(_MOST_TOGETHER, -(-len(fresh) // _FIRING_THREADS)) or 1

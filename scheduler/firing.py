@@ -35,6 +35,10 @@ class Firer:
         self._types = types
         self._schemas: dict[str, Schema] = {}
 
+    def has_work(self, late: float = 0.0) -> bool:
+        """Whether there may be anything to note or to fire."""
+        return bool(self._database.all("has_firings", {"late": late})[0]["answer"])
+
     def note_due(self, late: float = 0.0) -> dict[int, datetime | None]:
         """Make execution rows for all slots that have passed by `late` seconds.
 

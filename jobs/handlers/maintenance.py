@@ -79,9 +79,8 @@ def cleanup(context: Context) -> dict[str, Any]:
 def _forget_tasks(context: Context, days: int, types: list[str], *, others: bool = False) -> int:
     """Remove the old tasks of these types, or of all others; returns how many."""
     wanted = {"days": days, "types": types, "others": others, "limit": _AT_ONCE}
-    count, after = 0, "-infinity"
-    while rows := context.database.all("forget_tasks", {**wanted, "after": after}):
+    count = 0
+    while rows := context.database.all("forget_tasks", wanted):
         count += len(rows)
-        after = max(row["created_at"] for row in rows)
         context.check()
     return count

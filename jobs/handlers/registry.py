@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from marshmallow import Schema
+from marshmallow import Schema, ValidationError
 
 from jobs.errors import SettingsError
 from jobs.handlers.context import Context
@@ -70,9 +70,22 @@ class TaskType:
         """An instance of `input_schema`, one for all: making one takes longer than its use."""
         return _instance(self.input_schema)
 
+    @property
+    def takes_nothing(self) -> bool:
+        """Whether an empty input is accepted, and stays empty."""
+        return _takes_nothing(self.input_schema)
+
     def pool(self, model: str) -> str:
         """Which tasks its tasks wait together with: those of its lane, and of its model where it calls one."""
         return pool_of(self.mode, model if self.calls_model else None)
+
+
+@cache
+def _takes_nothing(schema: type[Schema]) -> bool:
+    try:
+        return not _instance(schema).load({})
+    except ValidationError:
+        return False
 
 
 @cache

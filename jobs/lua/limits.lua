@@ -6,7 +6,7 @@
 -- may open; ceiling: where calls were refused; pause: seconds until that is tried again; until: nothing before;
 -- refused: refusals in a row; requests, tokens: what is left for the minute, as of requests_at, tokens_at;
 -- mean: tokens of a task; swept: when dead workers' calls were last left out.
-local FIRST_WINDOW, STEP, PROBE, LONGEST_PAUSE, SWEEP = 8, 0.1, 1, 600, 5
+local FIRST_WINDOW, STEP, PROBE, LONGEST_PAUSE, SWEEP = 16, 0.05, 1, 600, 5
 -- Before trying for more: a narrow window may only show that there was little to do when a call was refused.
 local SHORT_PAUSE, FIRST_PAUSE, NARROW = 5, 20, 4
 -- When that is refused, everybody waits again: it should cost no more than a thirtieth of the time, at first.

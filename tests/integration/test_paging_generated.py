@@ -43,7 +43,7 @@ def fill(database: Database) -> None:
     with database.transaction() as session:
         for _ in range(ROWS):
             status = chance.choice(["PENDING", "PENDING", "COMPLETED", "FAILED", "CANCELLED"])
-            priority = chance.choice([1, 5, 5, 5, 8, 10])
+            priority = chance.choice([1, 3, 4, 5, 5, 5, 7, 8, 10])
             created_at = START + timedelta(days=chance.randrange(5))
             session.run(
                 "INSERT INTO tasks (task_type, prompt, model, status, priority, queue, account_id, timeout_seconds,"
@@ -108,6 +108,20 @@ def test_every_walk_through_the_pages_shows_each_row_once_and_in_order(client: F
         assert skipped == wanted
 
     walk()
+
+
+def test_without_an_order_the_newest_come_first(client: FlaskClient, database: Database) -> None:
+    fill(database)
+    rows = client.get("/api/v1/tasks?limit=1000").get_json()
+    assert [row["id"] for row in rows] == sorted((row["id"] for row in rows), reverse=True)
+    since = (START + timedelta(days=2)).isoformat()
+    newer = client.get("/api/v1/tasks", query_string={"limit": 1000, "created_after": since}).get_json()
+    in_order = sorted(
+        (row for row in rows if row["created_at"] >= newer[-1]["created_at"]),
+        key=lambda row: (row["created_at"], row["id"]),
+        reverse=True,
+    )
+    assert newer == in_order
 
 
 def fits(row: dict[str, Any], query: dict[str, Any]) -> bool:

@@ -218,7 +218,7 @@ class TestLimits:
         bench.announce(20, pool=POOL)
         others = bench.announce(20, pool="coroutine:n")
         bench.refused(POOL, 3, wait=60)
-        assert bench.take() == others[:8]
+        assert bench.take() == others[:16]
 
     def test_requests_a_minute(self, bench: Bench) -> None:
         bench.announce(100, pool=POOL)
@@ -245,7 +245,7 @@ class TestLimits:
 
     def test_no_more_than_was_not_refused_when_it_may_be_asked_again(self, bench: Bench) -> None:
         bench.announce(50, pool=POOL)
-        assert len(bench.take(worker="a")) == 8, "carefully at first"
+        assert len(bench.take(worker="a")) == 16, "carefully at first"
         for others in (7, 6, 5):
             bench.refused(POOL, others, wait=0, worker="a")
         assert len(bench.take(worker="a", flight={POOL: 5})) == 0
@@ -292,4 +292,4 @@ class TestLimits:
     def test_a_refusal_of_the_only_call_narrows_nothing(self, bench: Bench) -> None:
         bench.announce(20, pool=POOL)
         bench.refused(POOL, 0, wait=0)
-        assert len(bench.take()) == 8
+        assert len(bench.take()) == 16

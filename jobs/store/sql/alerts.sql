@@ -17,8 +17,11 @@ HAVING count(*) > 0
 -- name: find_failed_backup
 -- While the newest one that has ended is a failure.
 SELECT '' AS subject, id, reason FROM (
-    SELECT id, status, left(error ->> 'message', 300) AS reason FROM tasks
-    WHERE task_type = 'database_backup' AND completed_at IS NOT NULL ORDER BY id DESC LIMIT 1) AS newest
+    SELECT newest.* FROM unnest('{COMPLETED, FAILED, CANCELLED}'::text[]) AS final (status), generate_series(1, 10) AS p,
+    LATERAL (SELECT id, status, left(error ->> 'message', 300) AS reason FROM tasks
+             WHERE status = final.status AND task_type = 'database_backup' AND priority = p
+             ORDER BY id DESC LIMIT 1) AS newest
+    ORDER BY id DESC LIMIT 1) AS newest
 WHERE status = 'FAILED'
 
 -- name: find_failed_tasks

@@ -2,6 +2,11 @@
 UPDATE workers SET stopped_at = now(), running = 0, is_lost = true WHERE id = ANY (%(ids)s) AND stopped_at IS NULL
 RETURNING kind, name
 
+-- name: has_lost
+-- Whether there is anything to recover: asked every second, by a statement that locks nothing.
+SELECT EXISTS (SELECT FROM tasks AS t LEFT JOIN workers AS w ON w.id = t.worker_id
+               WHERE t.status = 'PROCESSING' AND (w.id IS NULL OR w.stopped_at IS NOT NULL)) AS answer
+
 -- name: recover_lost
 -- PROCESSING tasks of workers that have stopped: cancelled if that was asked for, failed when that happened as often
 -- as they may be tried (then these were its attempts), else waiting again, with no attempt counted. A suspect that waited for its turn, as
@@ -55,11 +60,17 @@ WHERE status IN ('PENDING', 'RETRYING') AND announced_at IS NULL
 ORDER BY due_at LIMIT %(limit)s
 
 -- name: announced
--- A page of the tasks that should be waiting in Redis; those announced just now may be on their way.
-SELECT id, queue, pool, owner, status, announced_at FROM tasks
-WHERE status IN ('PENDING', 'RETRYING') AND announced_at < now() - %(grace)s * interval '1 second'
-  AND (announced_at, id) > (%(after)s, %(after_id)s)
-ORDER BY announced_at, id LIMIT %(limit)s
+-- A page of the tasks that should be waiting in Redis, by the places where they do; those announced just now may be on
+-- their way. Arrays, and where the page ends on every row: thousands of rows would cost more to read than to find.
+WITH page AS MATERIALIZED (
+    SELECT id, queue, pool, announced_at FROM tasks
+    WHERE status IN ('PENDING', 'RETRYING') AND announced_at < now() - %(grace)s * interval '1 second'
+      AND (announced_at, id) > (%(after)s, %(after_id)s)
+    ORDER BY announced_at, id LIMIT %(limit)s
+)
+SELECT queue, pool, array_agg(page.id) AS ids, last.announced_at AS last_at, last.id AS last_id
+FROM page, (SELECT announced_at, id FROM page ORDER BY announced_at DESC, id DESC LIMIT 1) AS last
+GROUP BY queue, pool, last.announced_at, last.id
 
 -- name: announce_again
 UPDATE tasks SET announced_at = now() WHERE id IN (

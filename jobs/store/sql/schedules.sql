@@ -38,6 +38,11 @@ FROM schedules AS s
 WHERE next_slot <= now() - %(late)s * interval '1 second' AND (%(id)s::bigint IS NULL OR id = %(id)s)
 ORDER BY next_slot LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 
+-- name: has_firings
+-- Whether a slot has passed, or an execution waits: the one question that is asked every second.
+SELECT EXISTS (SELECT FROM schedules WHERE next_slot <= now() - %(late)s * interval '1 second')
+       OR EXISTS (SELECT FROM executions WHERE status = 'PENDING') AS answer
+
 -- name: insert_executions
 -- A slot has one execution, whoever notes it first.
 INSERT INTO executions (schedule_id, schedule_name, task_type, params, timezone, scheduled_for, trigger, status,

@@ -21,11 +21,13 @@ WITH incoming AS (
                        timeout_seconds, retry, run_at, due_at, ready_at, announced_at, depends_on, parents_left,
                        callback_url, stream, profile, input_hash, result, progress, completed_at, batch_id,
                        request_id, account_id, schedule_id, execution_id, parent_task_id, unique_key)
-    SELECT i.task_type, i.prompt, i.model, i.input, i.metadata, began.status, i.priority, i.queue, i.pool, i.owner,
+    SELECT i.task_type, i.prompt, i.model, coalesce(i.input, '{}'), coalesce(i.metadata, '{}'), began.status, i.priority,
+           i.queue, i.pool, coalesce(i.owner, ''),
            i.max_retries, i.timeout_seconds, i.retry, at,
            CASE WHEN began.status = 'PENDING' AND at > now() THEN at END, greatest(at, now()),
            CASE WHEN began.status = 'PENDING' AND (at IS NULL OR at <= now()) THEN now() END,
-           i.depends_on, cardinality(i.depends_on), i.callback_url, i.stream, i.profile, i.input_hash,
+           coalesce(i.depends_on, '{}'), coalesce(cardinality(i.depends_on), 0), i.callback_url,
+           coalesce(i.stream, false), coalesce(i.profile, false), i.input_hash,
            source.result, CASE WHEN began.status = 'COMPLETED' THEN 100 ELSE 0 END,
            CASE WHEN began.status = 'COMPLETED' THEN now() END, %(batch_id)s, i.request_id,
            i.account_id, i.schedule_id, i.execution_id, i.parent_task_id, i.unique_key
@@ -82,7 +84,7 @@ LATERAL (SELECT id FROM tasks AS t
          WHERE t.input_hash = doc.input_hash AND t.status = 'COMPLETED'
            AND t.completed_at >= now() - cache_ttl * interval '1 second'
            AND t.task_type = doc.task_type AND t.model IS NOT DISTINCT FROM doc.model
-           AND t.prompt IS NOT DISTINCT FROM doc.prompt AND t.input = doc.input AND t.depends_on = '{}'
+           AND t.prompt IS NOT DISTINCT FROM doc.prompt AND t.input = coalesce(doc.input, '{}') AND t.depends_on = '{}'
          ORDER BY t.completed_at DESC LIMIT 1) AS found
 WHERE NOT EXISTS (SELECT FROM tasks AS u
                   WHERE u.unique_key = doc.unique_key AND u.status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))

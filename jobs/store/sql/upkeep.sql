@@ -1,15 +1,15 @@
 -- name: forget_tasks
 -- Ended tasks past their retention, with what belongs to them, a limited number at a time: those of some types, or of
--- all but these. In the order of their creation, from `after` on. A task stays while one that depends on it has not
+-- all but these; in the order of an index that has them together. A task stays while one that depends on it has not
 -- ended; has_children is asked, too, because it shows a child that comes at this very moment.
 WITH old AS (
     SELECT id FROM tasks AS t
     WHERE status IN ('COMPLETED', 'FAILED', 'CANCELLED') AND created_at < now() - %(days)s * interval '1 day'
-      AND completed_at < now() - %(days)s * interval '1 day' AND created_at >= %(after)s
+      AND completed_at < now() - %(days)s * interval '1 day'
       AND (task_type = ANY (%(types)s)) <> %(others)s AND NOT has_children
       AND NOT EXISTS (SELECT FROM task_parents AS l JOIN tasks AS child ON child.id = l.child_id
                       WHERE l.parent_id = t.id AND child.status IN ('BLOCKED', 'PENDING', 'PROCESSING', 'RETRYING'))
-    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ORDER BY status, task_type, priority, created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), events AS (
     DELETE FROM task_events USING old WHERE task_id = old.id
 ), profiles AS (
@@ -21,7 +21,7 @@ WITH old AS (
 ), as_children AS (
     DELETE FROM task_parents USING old WHERE child_id = old.id AND parent_id NOT IN (SELECT id FROM old)
 )
-DELETE FROM tasks USING old WHERE tasks.id = old.id RETURNING tasks.id, tasks.created_at
+DELETE FROM tasks USING old WHERE tasks.id = old.id RETURNING tasks.id
 
 -- name: forget_executions
 DELETE FROM executions WHERE id IN (
