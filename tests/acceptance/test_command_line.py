@@ -63,7 +63,7 @@ def test_a_batch_that_was_interrupted_goes_on(setup: Setup, place: Path, how: st
     tasks = [{"prompt": f"{how} 第 {number}", "metadata": {"n": number}} for number in range(PROMPTS)]
     file.write_bytes(b"".join(orjson.dumps(task) + b"\n" for task in tasks))
     before = int(instance.http.get("/api/v1/tasks?limit=1").headers["X-Total-Count"])
-    command = [COMMAND, "batch", str(file), "-o", str(out)]
+    command = [str(COMMAND), "batch", str(file), "-o", str(out)]
     with subprocess.Popen(command, cwd=place, env=environment(instance), stderr=subprocess.PIPE) as first:
         wait_until(lambda: out.exists() and len(out.read_bytes()) > 0, "some answers", 60)
         if how == "kill":
