@@ -97,8 +97,7 @@ class Client:
 
     def health(self) -> Any:
         """What `/health` says, also where all is not well."""
-        answer = self._http.get("/health")
-        return answer.json() if answer.status_code == 503 else self.get("/health")
+        return self._send("GET", "/health", good=(200, 503)).json()
 
     def post(self, path: str, body: Any = None, *, key: str | None = None) -> httpx.Response:
         """An answer; with an Idempotency-Key, also after the connection broke in between."""
@@ -150,7 +149,9 @@ class Client:
                 raise Problem(f"the events of {path} break off again and again", AWAY)
             self._sleep(_PAUSES[0])
 
-    def _send(self, method: str, path: str, *, stream: bool = False, **parts: Any) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, *, stream: bool = False, good: tuple[int, ...] = (200, 201), **parts: Any
+    ) -> httpx.Response:
         """The answer, once there is a good one.
 
         Raises:
@@ -174,7 +175,7 @@ class Client:
                     raise problem from None
             else:
                 self._has_answered = True
-                if response.is_success:
+                if response.status_code in good:
                     return response
                 problem = self._refusal(response)
                 asked = parse_retry_after(response.headers.get("Retry-After"), time.time())

@@ -50,6 +50,7 @@ def examine(connect: Connect) -> list[Check]:
     """All checks; where one finds nothing to look at, those that rest on it are left out."""
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     found = [*_versions(), *_service(connect)]
+    is_served = not any(check.name == "service" and check.state == "PROBLEM" for check in found)
     try:
         configured = settings.load()
         learn(catalog.keys(configured))
@@ -60,7 +61,7 @@ def examine(connect: Connect) -> list[Check]:
         wrong = [Check(name, "PROBLEM", why, fix) for name, why in error.problems.items()]
         return [_cleaned(check) for check in (*found, *wrong)]
     found.append(Check("settings", "ok", f"all right, APP_ENV is {configured.app_env}"))
-    if configured.embedded_database and not configured.run_dir.exists() and found[-2].state == "ok":
+    if configured.embedded_database and not configured.run_dir.exists() and is_served:
         said = "none here: no DATABASE_URL, and nothing in DATA_DIR"
         found.append(Check("servers", "NOTE", said, "run this where the service runs to have its servers looked at"))
     else:
@@ -115,7 +116,6 @@ def _access(client: Client) -> Iterator[Check]:
 
 
 def _ready(client: Client) -> Iterator[Check]:
-    """Last, so that the last of the service's checks is about the whole."""
     health = client.health()
     missing = [name for name in ("database", "redis", "scheduler") if not health[name]]
     if missing:

@@ -1,5 +1,6 @@
 """How commands end, as scripts see it; docs/command-line.md has the table."""
 
+import sys
 from typing import Any, Final
 
 import click
@@ -40,7 +41,8 @@ class BadTasks(Problem):
 
 def say(text: str) -> None:
     """A word to the person at the terminal, on standard error."""
-    click.echo(clean(f"pressroom: {text}"), err=True)
+    clear = "\r\x1b[2K" if sys.stderr.isatty() else ""  # a line that tells how far things are may stand there
+    click.echo(f"{clear}{clean(f'pressroom: {text}')}", err=True)
 
 
 def problem_of(status: int, body: Any, where: str) -> Problem:

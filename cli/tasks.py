@@ -59,7 +59,7 @@ def submit(
     body: dict[str, Any] = {"model": _model(model), "priority": priority, "task_type": task_type}
     if given is not None:
         body["input"] = _object(given)
-    if given is None or prompt or file:
+    if not task_type or prompt is not None or file is not None:
         body["prompt"] = _prompt(prompt, file)
     body = {name: value for name, value in body.items() if value is not None}
     if not task_type and "model" not in body:

@@ -32,7 +32,8 @@ class _Text:
             return
         self._line.stop()
         if offset < len(self._text):
-            say("\nthat attempt failed; the next one begins anew")
+            click.echo()
+            say("that attempt ended early; the next one begins anew")
             self._text = self._text[:offset]
         self._text += piece
         show.text(piece, nl=False)

@@ -25,7 +25,7 @@ def environment(instance: Instance, **more: str) -> dict[str, str]:
 
 def call(instance: Instance, place: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [COMMAND, *arguments], cwd=place, env=environment(instance, **more), capture_output=True, text=True, timeout=120,
+        [COMMAND, *arguments], cwd=place, env=environment(instance, **more), capture_output=True, timeout=120,
         encoding="utf-8",
     )  # fmt: skip
 
@@ -63,9 +63,9 @@ def test_a_batch_that_was_interrupted_goes_on(setup: Setup, place: Path, how: st
     tasks = [{"prompt": f"{how} 第 {number}", "metadata": {"n": number}} for number in range(PROMPTS)]
     file.write_bytes(b"".join(orjson.dumps(task) + b"\n" for task in tasks))
     before = int(instance.http.get("/api/v1/tasks?limit=1").headers["X-Total-Count"])
-    command = [COMMAND, "batch", str(file), "-o", str(out)]
+    command = [str(COMMAND), "batch", str(file), "-o", str(out)]
     with subprocess.Popen(command, cwd=place, env=environment(instance), stderr=subprocess.PIPE) as first:
-        wait_until(lambda: out.exists() and 0 < len(out.read_bytes()), "some answers", 60)
+        wait_until(lambda: out.exists() and len(out.read_bytes()) > 0, "some answers", 60)
         if how == "kill":
             first.kill()
         else:

@@ -83,7 +83,7 @@ class Batches:
 
     def _tasks(self, batch_id: int) -> list[dict[str, Any]]:
         given = list(self.batches.values())[batch_id - 1]
-        empty = {"input": {}, "error": None, "usage": None, "metadata": {}}
+        empty: dict[str, Any] = {"input": {}, "error": None, "usage": None, "metadata": {}}
         return [
             {
                 **empty, **task, "id": 100_000 * batch_id + number, "result": {"text": "ok"},
