@@ -127,7 +127,11 @@ def remove_old(directory: Path, keep_days: int) -> list[Path]:
 
 async def _refuse_pooler(url: str) -> None:
     """pg_dump and pg_restore leave an empty search_path behind, with which a pooler would serve others."""
-    if await asyncio.to_thread(is_pooled, url):
+    try:
+        is_behind_one = await asyncio.to_thread(is_pooled, url)
+    except Unavailable:
+        return  # the program itself will say what is wrong
+    if is_behind_one:
         raise BackupError("DATABASE_URL leads to a pooler: name PostgreSQL itself in DATABASE_DIRECT_URL")
 
 

@@ -37,14 +37,14 @@ def _task_type() -> str | None:
 
 
 def _hours() -> list[dict[str, Any]]:
-    with services.get().database.transaction() as session:
+    with services.get().statistics.transaction() as session:
         return statistics.trends(session, _choice("hours", _SPANS), _task_type())
 
 
 def _costs() -> dict[str, Any]:
     tools = services.get()
     since = datetime.now(UTC).date() - timedelta(days=_choice("days", _DAYS) - 1)
-    return statistics.costs(tools.database, tools.prices, since)
+    return statistics.costs(tools.statistics, tools.prices, since)
 
 
 def _plots(hours: list[dict[str, Any]]) -> list[Plot]:
