@@ -185,9 +185,11 @@ def main() -> int:
         url = f"http://127.0.0.1:{instance.port}/openapi.json"
         schema = schemathesis.openapi.from_url(url, config=config, headers=_AUTHORIZED, wait_for_schema=10)
         report = fuzz(schema)
-        tracebacks = instance.log().count("Traceback")
+        _, *tracebacks = instance.log().split("Traceback (most recent call last):")
     print(report)
-    print(f"{tracebacks} tracebacks in the log")
+    print(f"{len(tracebacks)} tracebacks in the log")
+    for traceback in tracebacks[:3]:
+        print(traceback[:3000])
     return 1 if report.failures or tracebacks else 0
 
 
