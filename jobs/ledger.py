@@ -35,6 +35,7 @@ class Ledger:
         self._running: dict[Run, tuple[QueueName, int]] = {}  # -> queue, Unix time at which the picture expires
         self._pages: deque[bytes] = deque(maxlen=_PAGES_KEPT)
         self._writing = asyncio.Lock()
+        self.news = asyncio.Event()  # set while there is something to write
         self._turn_page()
 
     def _turn_page(self) -> None:
@@ -49,10 +50,14 @@ class Ledger:
         }
         self._written = True
 
+    def _note(self) -> None:
+        self._written = False
+        self.news.set()
+
     def started(self, run: Run, queue: QueueName, timeout: int) -> None:
         """A task began."""
         self._running[run] = self._started[run] = (queue, int(time.time()) + timeout + _GRACE_SECONDS)
-        self._written = False
+        self._note()
 
     def ended(self, run: Run, status: Status | None, seconds: float) -> None:
         """A task's attempt is over; `status` is None when another worker owns the task now."""
@@ -63,22 +68,22 @@ class Ledger:
         self._page["succeeded"] += status is Status.COMPLETED
         self._page["failed"] += status is Status.FAILED
         self._page["seconds"] += seconds
-        self._written = False
+        self._note()
 
     def later(self, task_id: int, queue: QueueName, due: datetime) -> None:
         """A task is to be announced again at a later time."""
         self._page["later"].append((str(task_id), queue, due.timestamp()))
-        self._written = False
+        self._note()
 
     def back(self, task: Row) -> None:
         """A task returns to the front of its queue."""
         self._page["back"].setdefault(task["queue"], []).append(entry(task, is_first=True))
-        self._written = False
+        self._note()
 
     def show_again(self) -> None:
         """Redis lost its data: write all running tasks anew with the next page."""
         self._started = dict(self._running)
-        self._written = False
+        self._note()
 
     async def flush(self) -> None:
         """Write what was gathered.
@@ -101,3 +106,5 @@ class Ledger:
             while self._pages:
                 await self._write(args=[self._pages[0]])
                 self._pages.popleft()
+        if self._written:
+            self.news.clear()

@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from jobs import hooks
+from jobs.errors import Unavailable
 from jobs.fields import storable
 from jobs.lifecycle import TERMINAL, Status
 from jobs.queues import AsyncClient, CacheClient, RedisError
@@ -112,11 +113,13 @@ class Live:
         self._last_texts: list[_Text] = []  # of attempts that have ended
         self._turn = 0
         self._telling = asyncio.Lock()
+        self.news = asyncio.Event()  # set while there are moves to be told, or what is left of tasks that ended
 
     def moved(self, rows: Iterable[Row]) -> None:
         """Tasks moved."""
         for row in rows:
             self._moved.append(row)
+            self.news.set()
             if row["status"] != Status.PROCESSING and (text := self._texts.pop(row["id"], None)):
                 self._last_texts.append(text)
 
@@ -139,7 +142,12 @@ class Live:
         """
         # The end of the worker tells the last news while the loop may be at it.
         async with self._telling:
-            await self._flush()
+            self.news.clear()
+            try:
+                await self._flush()
+            except (RedisError, Unavailable):
+                self.news.set()
+                raise
 
     async def _flush(self) -> None:
         moved, self._moved = self._moved, []

@@ -83,14 +83,15 @@ class Reconciler:
         now = self._clock()
         if now - self._looked > WATCH_SECONDS + BEAT_SECONDS:
             self._seen = {}  # whoever could not look for so long, as the database was away, starts anew
-        beats = {row["id"]: row["last_heartbeat"] for row in self._database.all("heartbeats")}
+        found = self._database.all("heartbeats")
+        beats = {row["id"]: row["last_heartbeat"] for row in found if row["id"]}
         self._seen = {
             worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
             for worker, beat in beats.items()
         }
         self._looked = now
         dead = [worker for worker, (_, since) in self._seen.items() if now - since >= LEASE_SECONDS]
-        if not dead and not self._database.all("has_lost")[0]["answer"]:
+        if not dead and not found[0]["has_lost"]:
             return Report()
         with self._database.transaction() as session:
             # First, so that none of them can beat or claim once its tasks are taken away.

@@ -175,8 +175,8 @@ class TaskWorker(BaseWorker):
                 self._repeat(self._beat, BEAT_SECONDS),
                 self._repeat(self._beat_in_redis, BEAT_SECONDS),
                 self._repeat(self._mind_the_lease, _MIND_SECONDS),
-                self._repeat(self._ledger.flush, _LEDGER_SECONDS),
-                self._repeat(self._live.flush, LIVE_SECONDS),
+                self._repeat(self._ledger.flush, _LEDGER_SECONDS, self._ledger.news),
+                self._repeat(self._live.flush, LIVE_SECONDS, self._live.news),
                 self._commands.listen(),
                 self._aftermath.run(),
                 self._recorder.run(),
@@ -242,10 +242,18 @@ class TaskWorker(BaseWorker):
         self._worker_id = self._intake.worker_id = self._quarantine.worker_id = rows[0]["id"]
         self._last_beat = time.monotonic()
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
-        """A step again and again; what is away for a while does not end it, nor hold up the other loops."""
+    async def _repeat(
+        self, step: Callable[[], Awaitable[None]], seconds: float, news: asyncio.Event | None = None
+    ) -> None:
+        """A step again and again; what is away for a while does not end it, nor hold up the other loops.
+
+        Args:
+            news: what the step waits for while no task runs: to look ten times a second costs an idle worker most.
+        """
         was_away = False
         while True:
+            if news and not self._flight.runs:
+                await news.wait()
             try:
                 await step()
                 was_away = False

@@ -16,7 +16,7 @@ INSERT INTO tasks (task_type, prompt, model, status, priority, queue, attempt, m
                    completed_at, waited_seconds, run_seconds, pool)
 SELECT (ARRAY['text_generation', 'content_generation', 'daily_life', 'embedding', 'cleanup'])[1 + n %% 5],
        'Write something about the subject number ' || n, 'model-' || n %% 4, status, 1 + n %% 10,
-       (ARRAY['high', 'default', 'low'])[1 + n %% 3], 1, 3, 300, '{}',
+       CASE WHEN n %% 10 >= 7 THEN 'high' WHEN n %% 10 >= 3 THEN 'default' ELSE 'low' END, 1, 3, 300, '{}',
        CASE WHEN status = 'COMPLETED' THEN jsonb_build_object('text', repeat(md5(n::text), 15)) END,
        CASE WHEN status = 'FAILED' THEN jsonb_build_object('code', 'code_' || n / 7 %% 6) END,
        CASE WHEN status = 'COMPLETED' THEN

@@ -1,9 +1,8 @@
 """What 100 workers with 10,000 calls in flight ask of Redis and PostgreSQL: `python -m tests.benchmarks.scaling`.
 
 Real workers, several in one process, whose calls only wait, work beside a real Redis and PostgreSQL: few of them, twice
-as many, and twice as many again. What each of them costs the servers is counted there. If that does not grow with their
-number, a hundred cost a hundred times as much; the table shows how well half as many foretold the largest number that
-was measured. Some minutes; writes results/scaling.json and scaling.md.
+as many, and twice as many again. What they cost the servers is counted there, and foretold for all as a multiple of it
+(tests/benchmarks/foretelling.py). Some minutes; writes results/scaling.json and scaling.md.
 """
 
 import argparse
@@ -13,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,10 @@ from deploy import embedded
 from jobs.queues import Doorbell, connect
 from jobs.settings import embedded_urls
 from jobs.store.migrate import migrate
+from tests.benchmarks.foretelling import LOADS, Costs, Load, report
 from tests.support.instance import ROOT, clean_environment, fresh_directory
 from tests.support.waiting import wait_until
 
-WORKERS, SLOTS = 100, 100
 RESULTS = Path(__file__).parent / "results"
 _POOL = "coroutine:crowd"  # as of tasks that call a model, whose limits all workers share
 _INSERT = """
@@ -51,46 +50,6 @@ _OWN = ("tasks", "commits", "active_ms", "wal_bytes", "redis_cpu", "postgres_cpu
 _CONNECTIONS = (
     "SELECT count(*) AS count FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
-ASSUMPTIONS = f"""
-- {WORKERS} worker processes with {SLOTS} slots each, all busy: 10,000 calls in flight, and always more tasks waiting.
-- A call takes 1.0 s or 10 s on the average, evenly from half to one and a half times that; its answer has 1.5 KB.
-- Tasks of one model, without limits, in one queue, without batches, dependencies, callbacks and streams.
-- What a worker costs the servers depends on how many tasks a second it does, not on the number of the others.
-- Redis works on one core. PostgreSQL's cores are those of this machine; a larger one has more of them.
-- Statements include BEGIN and COMMIT. Redis commands include those that scripts run; a script is one round trip.
-- Submitting, the scheduler and the web processes are not counted: a task costs PostgreSQL one more transaction (less
-  when it comes in a batch), and Redis one more script.
-"""
-
-
-@dataclass(frozen=True)
-class Load:
-    """What the workers do: calls of so many seconds, or (0) nothing, but for so many tasks a second, one at a time."""
-
-    name: str
-    seconds: float
-    workers: tuple[int, ...]
-    trickle: float = 0.0
-
-
-LOADS = (
-    Load("nothing to do", 0.0, (10, 20, 40)),
-    Load("20 tasks a second, all slots free", 0.0, (10, 40), trickle=20.0),
-    Load("calls of 10 s", 10.0, (10, 20, 40)),
-    Load("calls of 1.0 s", 1.0, (2, 4, 8)),
-)
-
-
-@dataclass
-class Costs:
-    """What so many workers with one load cost, a second."""
-
-    load: str
-    workers: int
-    figures: dict[str, float]
-    commands: dict[str, float]
-    statements: dict[str, float]
-    connections: dict[str, int]
 
 
 class Servers:
@@ -160,10 +119,10 @@ def servers() -> Iterator[Servers]:
 def measure(load: Load, workers: int, span: float) -> Costs:
     """With servers and workers of its own, from when all slots are taken, for so many seconds."""
     with servers() as used:
-        backlog = 0 if not load.seconds else int(workers * SLOTS * (2 + (span + 20) / load.seconds))
+        backlog = 0 if not load.seconds else int(workers * load.slots * (2 + (span + 20) / load.seconds))
         for _ in range(0, backlog, 10_000):
             used.add(min(backlog, 10_000), load.seconds)
-        crowds = _start(used, workers)
+        crowds = _start(used, workers, load.slots)
         try:
             wait_until(lambda: _ready(used) >= workers, f"{workers} workers are there", 60)
             time.sleep(2 + 1.5 * load.seconds)
@@ -193,11 +152,11 @@ def measure(load: Load, workers: int, span: float) -> Costs:
     return Costs(load.name, workers, figures, dict(Counter(rates).most_common()), named, connections)
 
 
-def _start(used: Servers, workers: int) -> list["subprocess.Popen[str]"]:
+def _start(used: Servers, workers: int, slots: int) -> list["subprocess.Popen[str]"]:
     """In two processes, as there are two cores and more."""
     environment = clean_environment(
         DATABASE_URL=used.database_url, REDIS_URL=used.redis_url, HANDLER_MODULES="tests.benchmarks.crowd",
-        WORKER_CONCURRENCY=SLOTS, QUEUE_SHARES="high=1,default=1,low=1", LOG_LEVEL="WARNING", LOG_FORMAT="text",
+        WORKER_CONCURRENCY=slots, QUEUE_SHARES="high=1,default=1,low=1", LOG_LEVEL="WARNING", LOG_FORMAT="text",
     )  # fmt: skip
     # Not with -m: its task type would be registered once as that of the program, and once as that of the module.
     command = [sys.executable, "-c", "from tests.benchmarks import crowd; crowd.main()", str(workers // 2)]
@@ -225,51 +184,6 @@ def _pass_time(used: Servers, load: Load, span: float) -> None:
         if load.trickle:
             used.add(1, 0.0)
         time.sleep(1 / load.trickle if load.trickle else span)
-
-
-def foretold(costs: Costs, workers: int) -> dict[str, float]:
-    """The figures of more workers with the same load: as many times more."""
-    return {name: value * workers / costs.workers for name, value in costs.figures.items()}
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Markdown."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *(map(_shown, row) for row in rows)]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _shown(cell: object) -> str:
-    if not isinstance(cell, float):
-        return str(cell)
-    return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
-
-
-def report(all_costs: list[Costs]) -> str:
-    """The page."""
-    page = ["# Scaling out", "", __doc__ or "", "## Assumptions", ASSUMPTIONS]
-    for load in LOADS:
-        found = [costs for costs in all_costs if costs.load == load.name]
-        if not found:
-            continue
-        largest = found[-1]
-        half = foretold(found[-2], largest.workers) if len(found) > 1 else largest.figures
-        full = foretold(largest, WORKERS)
-        rows = [
-            (name, *(costs.figures[name] for costs in found),
-             largest.figures[name] / half[name] if half[name] else "", full[name])
-            for name in largest.figures
-        ]  # fmt: skip
-        head = ["a second", *(f"{costs.workers} workers" for costs in found), "of what the one before foretold",
-                f"{WORKERS} workers"]  # fmt: skip
-        page += [f"## {load.name}", "", *table(head, rows), ""]
-        tasks = largest.figures["tasks"]
-        each, per = (tasks, "a task") if tasks else (largest.workers / 60, "a worker and minute")
-        for what, kinds in (("Redis commands", largest.commands), ("PostgreSQL statements", largest.statements)):
-            listed = ", ".join(f"{name} {rate / each:.2g}" for name, rate in list(kinds.items())[:14])
-            page += [f"{what}, {per}: {listed}.", ""]
-        each_open = ", ".join(f"{name} {count / largest.workers:.1f}" for name, count in largest.connections.items())
-        page += [f"Connections a worker: {each_open}.", ""]
-    return "\n".join(page)
 
 
 def main() -> None:

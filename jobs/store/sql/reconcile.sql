@@ -2,11 +2,6 @@
 UPDATE workers SET stopped_at = now(), running = 0, is_lost = true WHERE id = ANY (%(ids)s) AND stopped_at IS NULL
 RETURNING kind, name
 
--- name: has_lost
--- Whether there is anything to recover: asked every second, by a statement that locks nothing.
-SELECT EXISTS (SELECT FROM tasks AS t LEFT JOIN workers AS w ON w.id = t.worker_id
-               WHERE t.status = 'PROCESSING' AND (w.id IS NULL OR w.stopped_at IS NOT NULL)) AS answer
-
 -- name: recover_lost
 -- PROCESSING tasks of workers that have stopped: cancelled if that was asked for, failed when that happened as often
 -- as they may be tried (then these were its attempts), else waiting again, with no attempt counted. A suspect that waited for its turn, as

@@ -20,7 +20,12 @@ UPDATE workers SET suspect = %(task_id)s WHERE id = %(id)s
 UPDATE workers SET stopped_at = now(), running = 0 WHERE id = %(id)s AND stopped_at IS NULL
 
 -- name: heartbeats
-SELECT id, last_heartbeat FROM workers WHERE stopped_at IS NULL
+-- And whether tasks of workers that have stopped are to be recovered; a row that says so is there without any worker.
+-- Asked every second: one statement, which locks nothing.
+SELECT id, last_heartbeat, has_lost
+FROM (SELECT EXISTS (SELECT FROM tasks AS t LEFT JOIN workers AS w ON w.id = t.worker_id
+                     WHERE t.status = 'PROCESSING' AND (w.id IS NULL OR w.stopped_at IS NOT NULL)) AS has_lost) AS t
+LEFT JOIN workers ON stopped_at IS NULL
 
 -- name: alive
 SELECT kind, name, host, pid, queues, running, capacity, started_at, last_heartbeat FROM workers
