@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -151,7 +152,7 @@ def limit_failures(app: Flask, counter: Counter) -> None:
 
     @app.before_request
     def refuse() -> None:
-        seconds = refused.get(_address(), 0.0) - time.monotonic()
+        seconds = refused.get(_address(), 0.0) - time.monotonic() if refused else 0.0
         if seconds > 0 and not _is_exempt():
             _abort("Too many failed attempts to authenticate.", math.ceil(seconds))
 
@@ -188,8 +189,8 @@ def limit_callers(app: Flask, counter: Counter, settings: Settings) -> None:
     @app.after_request
     def tell(response: Response) -> Response:
         if counts := g.get("counts"):
-            response.headers["RateLimit-Policy"] = ", ".join(count.policy for count in counts)
-            response.headers["RateLimit"] = ", ".join(count.field for count in counts)
+            response.headers.add("RateLimit-Policy", ", ".join(count.policy for count in counts))
+            response.headers.add("RateLimit", ", ".join(count.field for count in counts))
         return response
 
 
@@ -210,7 +211,11 @@ def _presents_something() -> bool:
 
 def _address() -> str:
     """The client's; of IPv6 the network, in which one client has all addresses."""
-    given = request.remote_addr or "unknown"
+    return _client(request.remote_addr or "unknown")
+
+
+@lru_cache(4096)
+def _client(given: str) -> str:
     try:
         address = ipaddress.ip_address(given)
     except ValueError:
