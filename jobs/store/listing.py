@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, LiteralString, NamedTuple
 
@@ -60,13 +60,13 @@ class Listing:
         filters: query name -> condition on the parameter of that name.
         reading: the same, of filters that no index helps with.
         columns: what it may be sorted by; `id` always breaks ties.
-        parts: of a table that grows large.
+        parts: of a table that grows large; the first that serve are used.
     """
 
     table: LiteralString
     filters: dict[str, LiteralString]
     columns: dict[str, LiteralString]
-    parts: Parts | None = None
+    parts: tuple[Parts, ...] = ()
     reading: Mapping[str, LiteralString] = field(default_factory=dict)
 
     @property
@@ -128,9 +128,8 @@ class Listing:
         if len(rows) == parameters["limit"]:
             last = rows[-2]
         else:
-            (last,) = session.run(
-                f"{self._keys(filters, keys, beyond, keys.order)} OFFSET %(window)s - 1 LIMIT 1", parameters
-            ) or [None]
+            behind = f"{self._keys(filters, keys, beyond, keys.order)} OFFSET %(window)s - 1 LIMIT 1"
+            last = ([*session.run(behind, parameters), None])[0]
         looked = self._keys(filters, keys, [], window)
         (counted,) = session.run(
             f"SELECT count(*) AS looked, count(*) FILTER ({fits}) AS total"  # noqa: S608
@@ -141,7 +140,7 @@ class Listing:
 
     def _rows(self, filters: list[str], keys: Keys, beyond: list[LiteralString]) -> LiteralString:
         span: LiteralString = f"{keys.order} OFFSET %(skip)s LIMIT %(limit)s"
-        if self._is_by_parts(filters, keys):
+        if (self.parts and filters) or self._parts(filters, keys):
             page = self._keys(filters, keys, beyond, span)
             order = keys.order_in(self.table)
             return f"SELECT {self.table}.* FROM {self.table} JOIN ({page}) AS page USING (id) {order}"  # noqa: S608
@@ -149,21 +148,25 @@ class Listing:
 
     def _keys(self, filters: list[str], keys: Keys, beyond: list[LiteralString], span: LiteralString) -> LiteralString:
         """Of rows, what their order is made of."""
-        if self.parts and self._is_by_parts(filters, keys):
-            within = self._conditions(name for name in filters if name in self.parts.within)
-            found = self.parts.first(keys, filters, [*within, *beyond])
+        if parts := self._parts(filters, keys):
+            within = self._conditions(name for name in filters if name in parts.within)
+            found = parts.first(keys, filters, [*within, *beyond])
             return f"SELECT {keys.names} FROM {found} {span}"  # noqa: S608
         return f"SELECT {keys.names} FROM {self.table} {_where([*self._conditions(filters), *beyond])} {span}"  # noqa: S608
 
-    def _is_by_parts(self, filters: list[str], keys: Keys) -> bool:
-        return self.parts is not None and self.parts.serve(filters) and bool(filters or keys.column != "id")
+    def _parts(self, filters: Iterable[str], keys: Keys | None = None) -> Parts | None:
+        """Those that serve; without an order, to count. All rows are there, and in the order of their ids, anyway."""
+        if not filters and (keys is None or keys.column == "id"):
+            return None
+        serving = (parts for parts in self.parts if parts.serve(filters))
+        return next((parts for parts in serving if keys is None or keys.column in parts.orders), None)
 
     def _total(self, session: Session, filters: Mapping[str, Any]) -> tuple[int, bool]:
         matching: LiteralString = f"{self.table} {_where(self._conditions(filters))}"
         counted, most = matching, {**filters, "most": EXACT_TOTAL + 1}
-        if self.parts and filters and self.parts.serve(filters):
-            within = [self.filters[name] for name in filters if name in self.parts.within]
-            counted = self.parts.found("", filters, within, "LIMIT %(most)s")
+        if parts := self._parts(filters):
+            within = self._conditions(name for name in filters if name in parts.within)
+            counted = parts.found("", filters, within, "LIMIT %(most)s")
         total = int(
             session.run(
                 f"SELECT count(*) AS total FROM (SELECT FROM {counted} LIMIT %(most)s) AS counted",  # noqa: S608
@@ -181,6 +184,19 @@ class Listing:
 
 _BY_ID_AND_TIME: Final[dict[str, LiteralString]] = {"id": "id", "created_at": "created_at"}
 
+_PARTS_OF_TASKS: Final = Parts(
+    "tasks",
+    ("status", "task_type", "priority"),
+    {
+        "status": "status = ANY (%(status)s)",
+        "priority": "priority = %(priority)s",
+        "task_type": "task_type = %(task_type)s",
+        # As jobs/priority.py has it.
+        "queue": "CASE WHEN priority >= 8 THEN 'high' WHEN priority >= 4 THEN 'default' ELSE 'low' END = %(queue)s",
+    },
+    frozenset({"created_after", "created_before"}),
+    frozenset({"id", "created_at", "priority"}),
+)
 TASKS: Final = Listing(
     "tasks",
     {
@@ -194,17 +210,14 @@ TASKS: Final = Listing(
         "created_before": "created_at < %(created_before)s",
     },
     {**_BY_ID_AND_TIME, "priority": "priority"},
-    Parts(
-        "tasks",
-        ("status", "task_type", "priority"),
-        {
-            "status": "status = ANY (%(status)s)",
-            "priority": "priority = %(priority)s",
-            "task_type": "task_type = %(task_type)s",
-            # As jobs/priority.py has it.
-            "queue": "CASE WHEN priority >= 8 THEN 'high' WHEN priority >= 4 THEN 'default' ELSE 'low' END = %(queue)s",
-        },
-        frozenset({"created_after", "created_before"}),
+    (
+        _PARTS_OF_TASKS,
+        replace(
+            _PARTS_OF_TASKS,
+            within=frozenset(),
+            orders=frozenset({"id", "priority"}),
+            fixed={"account_id": "account_id = %(account_id)s"},
+        ),
     ),
     {"search": "strpos(lower(concat_ws(' ', prompt, input::text)), lower(%(search)s)) > 0"},
 )

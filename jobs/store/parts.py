@@ -7,7 +7,7 @@ some milliseconds, however large the table is, and however few of its rows match
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, LiteralString
 
 
@@ -67,16 +67,21 @@ class Parts:
     Attributes:
         filters: query name -> condition on parts, of those filters that say which parts match.
         within: filters on a column that the rows inside a part are in the order of.
+        orders: the columns that its indexes have the rows of a part in the order of.
+        fixed: filters without which these parts are not used: the index begins with their columns.
     """
 
     table: LiteralString
     columns: tuple[LiteralString, ...]
     filters: Mapping[str, LiteralString]
     within: frozenset[str]
+    orders: frozenset[str]
+    fixed: Mapping[str, LiteralString] = field(default_factory=dict)
 
     def serve(self, filters: Iterable[str]) -> bool:
         """Whether all of the filters are among these: for the others there is something better."""
-        return self.filters.keys() | self.within >= set(filters)
+        given = set(filters)
+        return self.fixed.keys() <= given <= self.fixed.keys() | self.filters.keys() | self.within
 
     def found(
         self, select: LiteralString, filters: Iterable[str], conditions: Iterable[LiteralString], rest: LiteralString
@@ -111,10 +116,11 @@ class Parts:
         chosen: LiteralString = " AND ".join(
             ["true", *(self.filters[name] for name in filters if name in self.filters)]
         )
-        a_part: LiteralString = f"SELECT {names} FROM {self.table}"  # noqa: S608
+        fixed: LiteralString = " AND ".join(["true", *self.fixed.values()])
+        a_part: LiteralString = f"SELECT {names} FROM {self.table} WHERE {fixed}"  # noqa: S608
         return (
             f"WITH RECURSIVE part AS (({a_part} ORDER BY {names} LIMIT 1) UNION ALL SELECT next.* FROM part,"  # noqa: S608
-            f" LATERAL ({a_part} WHERE ({names}) > ({here}) ORDER BY {names} LIMIT 1) AS next),"
+            f" LATERAL ({a_part} AND ({names}) > ({here}) ORDER BY {names} LIMIT 1) AS next),"
             f" chosen AS MATERIALIZED (SELECT * FROM part WHERE {chosen})"
         )
 
@@ -123,5 +129,5 @@ class Parts:
     ) -> LiteralString:
         names: LiteralString = ", ".join(self.columns)
         here: LiteralString = ", ".join([f"chosen.{column}" for column in self.columns])
-        wanted: LiteralString = " AND ".join([f"({names}) = ({here})", *conditions])
+        wanted: LiteralString = " AND ".join([f"({names}) = ({here})", *self.fixed.values(), *conditions])
         return f"SELECT row.* FROM chosen, LATERAL (SELECT {select} FROM {self.table} WHERE {wanted} {rest}) AS row"  # noqa: S608

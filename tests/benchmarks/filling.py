@@ -18,11 +18,11 @@ _TABLES = ("ends", "durations", "tokens")
 _BATCH_TASKS = 5_000
 # Types, priorities, states and accounts in all their combinations; a quarter of the tasks is one account's.
 _COLUMNS = """
-       (ARRAY['text_generation', 'content_generation', 'daily_life', 'embedding', 'cleanup'])[1 + n / 10 %% 5] AS task_type,
-       'Write something about the subject number ' || n AS prompt, 'model-' || n %% 4 AS model,
-       1 + n %% 10 AS priority, CASE WHEN n %% 10 >= 7 THEN 'high' WHEN n %% 10 >= 3 THEN 'default' ELSE 'low' END AS queue,
-       CASE n %% 4 WHEN 0 THEN NULL WHEN 1 THEN 1 ELSE 1 + (n::bigint * 7919) %% 500 END AS account_id,
-       'coroutine:model-' || n %% 4 AS pool"""
+       (ARRAY['text_generation', 'content_generation', 'daily_life', 'embedding', 'cleanup'])[1 + n / 10 %% 5],
+       'Write something about the subject number ' || n, 'model-' || n %% 4, 1 + n %% 10,
+       CASE WHEN n %% 10 >= 7 THEN 'high' WHEN n %% 10 >= 3 THEN 'default' ELSE 'low' END,
+       CASE n %% 4 WHEN 0 THEN NULL WHEN 1 THEN 1 ELSE 1 + (n::bigint * 7919) %% 500 END,
+       'coroutine:model-' || n %% 4"""
 _STATUS = "CASE WHEN n / 50 %% 30 = 0 THEN 'FAILED' WHEN n / 50 %% 97 = 0 THEN 'CANCELLED' ELSE 'COMPLETED' END"
 _TIME = "now() - interval '30 days' * (1 - n / %(total)s::float8)"
 _ENDED = f"""
