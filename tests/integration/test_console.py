@@ -195,7 +195,7 @@ class TestTasks:
     def test_a_search_goes_on_where_the_page_before_has_looked(
         self, query: str, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        tasks = [{"prompt": f"{'a needle' if n % 5 == 0 else 'hay'} {n}", "model": "m"} for n in range(60)]
+        tasks = [{"prompt": f"{'a needle' if n % 20 == 0 else 'hay'} {n}", "model": "m"} for n in range(60)]
         client.post("/api/v1/tasks/batch", json={"tasks": tasks})
         monkeypatch.setattr(listing, "LOOKED_THROUGH", 8)
         walked, pages, path = [], 0, f"/api/v1/tasks?search=NEEDLE&limit=1{query}"
@@ -205,7 +205,7 @@ class TestTasks:
             walked += [task["id"] for task in answer.get_json()]
             following = re.search(r'<([^>]+)>; rel="next"', answer.headers.get("Link", ""))
             path, pages = following[1] if following else "", pages + 1
-        found = [n + 1 for n in range(0, 60, 5)] if "FAILED" not in query else []
+        found = [n + 1 for n in range(0, 60, 20)] if "FAILED" not in query else []
         assert walked == (found if "=created_at" in query else found[::-1])
         assert pages > len(walked)
         assert ("Not found so far" in page(client, f"/tasks?search=nowhere{query}")) == bool(found)
