@@ -125,17 +125,17 @@ class Listing:
             f" {keys.order_in(table)} OFFSET %(skip)s LIMIT %(limit)s",
             parameters,
         )
-        if len(rows) == parameters["limit"]:
-            last = rows[-2]
-        else:
+        last_shown = rows[-2:-1]
+        if len(rows) < parameters["limit"]:
             behind = f"{self._keys(filters, keys, beyond, keys.order)} OFFSET %(window)s - 1 LIMIT 1"
-            last = ([*session.run(behind, parameters), None])[0]
+            last_shown = session.run(behind, parameters)
         looked = self._keys(filters, keys, [], window)
         (counted,) = session.run(
             f"SELECT count(*) AS looked, count(*) FILTER ({fits}) AS total"  # noqa: S608
             f" FROM {table} JOIN ({looked}) AS looked USING (id)",
             parameters,
         )
+        last = last_shown[0] if last_shown else None
         return Found(rows, last, counted["total"], counted["looked"] < LOOKED_THROUGH)
 
     def _rows(self, filters: list[str], keys: Keys, beyond: list[LiteralString]) -> LiteralString:
