@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from jobs.store.migrate import migrate
 from jobs.store.queries import QUERIES
@@ -47,9 +48,12 @@ _MIXED = f"""
 WITH made AS (
     INSERT INTO tasks (task_type, prompt, model, priority, queue, account_id, pool, status, max_retries,
                        timeout_seconds, retry, announced_at)
-    SELECT {_COLUMNS}, 'PENDING', 3, 300, '{{}}', now() FROM generate_series(1, %(count)s) AS n RETURNING id
+    SELECT {_COLUMNS}, 'PENDING', 3, 300, '{{}}', now() FROM generate_series(1, %(count)s) AS n
+    RETURNING id, queue, pool, owner, status
+), logged AS (
+    INSERT INTO task_events (task_id, to_status, attempt) SELECT id, 'PENDING', 0 FROM made
 )
-INSERT INTO task_events (task_id, to_status, attempt) SELECT id, 'PENDING', 0 FROM made
+SELECT * FROM made
 """
 _INDEXES = """
 SELECT indexname, indexdef FROM pg_indexes
@@ -99,9 +103,10 @@ def _count(url: str) -> None:
                 connection.execute(QUERIES[f"fold_{table}"], {"limit": 10_000_000})
 
 
-def wait_in(url: str, count: int) -> None:
-    """As many tasks of all kinds as wait for workers, submitted just now."""
-    _run(url, {"count": count}, _MIXED)
+def wait_in(url: str, count: int) -> list[dict[str, Any]]:
+    """As many tasks of all kinds as wait for workers, submitted just now; returns what is to be announced."""
+    with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
+        return connection.execute(_MIXED, {"count": count}).fetchall()
 
 
 def add_waiting(connection: "psycopg.Connection[tuple[object, ...]]", count: int) -> list[dict[str, object]]:

@@ -96,12 +96,13 @@ def pressroom(bench: Bench, database: str = "", *, at_work: bool = True, **setti
     """An instance on a fresh database, or on one that is there; Redis is emptied before.
 
     Args:
-        at_work: False where the worker must not begin with what waits in the database.
+        at_work: False where the worker must not begin with what waits in the database, which Redis knows of, and keeps.
     """
     name = database or "bench"
     with redis.Redis.from_url(bench.redis_url) as client:
-        client.flushall()
-        if not at_work:
+        if at_work:
+            client.flushall()
+        else:
             client.set(_SUSPENDED, 1)
     if not database:
         create_database(bench, name)
