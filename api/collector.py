@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from jobs.beats import LEASE_SECONDS
+from jobs.depths import Depths
 from jobs.errors import Unavailable
 from jobs.prices import Prices
 from jobs.priority import QUEUES
@@ -25,10 +26,11 @@ Labelled = tuple[Sequence[str], float]
 class TaskCollector(Collector):
     """One scrape."""
 
-    def __init__(self, database: Database, doorbell: Doorbell, prices: Prices) -> None:
+    def __init__(self, database: Database, doorbell: Doorbell, prices: Prices, depths: Depths) -> None:
         self._database = database
         self._doorbell = doorbell
         self._prices = prices
+        self._depths = depths
 
     def collect(self) -> Iterable[Metric]:
         """What can be told; while PostgreSQL is away, that it is."""
@@ -51,7 +53,7 @@ class TaskCollector(Collector):
         return found
 
     def _parts(self) -> Iterable[Callable[[Session], Iterator[Metric]]]:
-        return _ends, _durations, self._tokens, _queues, _processes, _callbacks
+        return _ends, _durations, self._tokens, self._queues, _processes, _callbacks
 
     def _tokens(self, session: Session) -> Iterator[Metric]:
         rows = session.all("tokens_ever")
@@ -82,6 +84,20 @@ class TaskCollector(Collector):
             ("model", "currency"),
             (((model, self._prices.currency), cost) for model, cost in money.items() if cost is not None),
         )
+
+    def _queues(self, session: Session) -> Iterator[Metric]:
+        found = {row["queue"]: row for row in self._depths.count(session)}
+        for column, said in (
+            ("depth", "Tasks that could be started now"),
+            ("delayed", "Tasks whose time has not come"),
+            ("oldest_age_seconds", "How long the task that waits longest could have been started"),
+        ):
+            values = (((queue,), found.get(queue, {}).get(column) or 0) for queue in QUEUES)
+            yield _gauge(f"pressroom_queue_{column}", said, ("queue",), values)
+        (blocked,) = session.all("count_blocked")
+        yield _gauge("pressroom_tasks_blocked", "Tasks that wait for other tasks", (), [((), blocked["tasks"])])
+        running = (((row["task_type"], row["queue"]), row["tasks"]) for row in session.all("count_running"))
+        yield _gauge("pressroom_tasks_running", "Tasks being processed", ("task_type", "queue"), running)
 
 
 def _ends(session: Session) -> Iterator[Metric]:
@@ -125,21 +141,6 @@ def _durations(session: Session) -> Iterator[Metric]:
             times = histogram(row, which)
             family.add_metric((row["task_type"],), times.up_to(_DOUBLINGS), times.seconds)
         yield family
-
-
-def _queues(session: Session) -> Iterator[Metric]:
-    found = {row["queue"]: row for row in session.all("queue_depths")}
-    for column, said in (
-        ("depth", "Tasks that could be started now"),
-        ("delayed", "Tasks whose time has not come"),
-        ("oldest_age_seconds", "How long the task that waits longest could have been started"),
-    ):
-        values = (((queue,), found.get(queue, {}).get(column) or 0) for queue in QUEUES)
-        yield _gauge(f"pressroom_queue_{column}", said, ("queue",), values)
-    (blocked,) = session.all("count_blocked")
-    yield _gauge("pressroom_tasks_blocked", "Tasks that wait for other tasks", (), [((), blocked["tasks"])])
-    running = (((row["task_type"], row["queue"]), row["tasks"]) for row in session.all("count_running"))
-    yield _gauge("pressroom_tasks_running", "Tasks being processed", ("task_type", "queue"), running)
 
 
 def _processes(session: Session) -> Iterator[Metric]:

@@ -74,7 +74,7 @@ def metrics() -> Any:
     """Everything in Prometheus's text format; the same from every web process."""
     tools = services.get()
     tasks = CollectorRegistry()
-    tasks.register(TaskCollector(tools.database, tools.doorbell, tools.prices))
+    tasks.register(TaskCollector(tools.database, tools.doorbell, tools.prices, tools.depths))
     http = _http
     if shared_metrics():
         http = CollectorRegistry()

@@ -345,7 +345,10 @@ class TaskQuery(Paging):
     created_before = UtcDateTime()
     search = Text(
         validate=validate.Length(1, 200),
-        metadata={"description": "A piece of the prompt or the input. Reads them all: give other filters, too."},
+        metadata={
+            "description": "A piece of the prompt or the input. A page looks through 5,000 tasks of the list, so it "
+            "may be short, or empty, and have a next one; X-Total-Count says how many there are among the first 5,000."
+        },
     )
     sort = sort_field(TASKS)
 

@@ -10,6 +10,7 @@ from jobs.access import Keyring
 from jobs.callbacks import Callbacks
 from jobs.contents import Contents
 from jobs.daily_lives import DailyLives
+from jobs.depths import Depths
 from jobs.embeddings import Embeddings
 from jobs.handlers import registry
 from jobs.handlers.registry import TaskType
@@ -49,6 +50,7 @@ class Services:
     hub: Hub
     callbacks: Callbacks
     prices: Prices
+    depths: Depths
     keyring: Keyring
     sessions: Sessions
 
@@ -77,6 +79,7 @@ def build(settings: Settings) -> Services:
         Hub(database, doorbell.connection, manager.batch, settings.watchers_max),
         Callbacks(database, settings.callback_secret),
         catalog.prices(settings),
+        Depths(),
         keyring,
         Sessions(database, keyring),
     )

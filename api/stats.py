@@ -181,7 +181,7 @@ class CostsSchema(Answer):
 def realtime() -> Any:
     """Running tasks, queues, workers and the machine, right now."""
     with services.get().database.transaction() as session:
-        found = statistics.realtime(session)
+        found = statistics.realtime(session, services.get().depths.count(session))
     memory = psutil.virtual_memory()
     used = round((memory.total - memory.available) / _MB, 1)
     system = {"cpu_usage_percent": psutil.cpu_percent(), "memory_usage_mb": used}

@@ -179,14 +179,14 @@ def day_of_hours_ago(hours: int) -> date:
 # What is going on
 
 
-def realtime(reader: Reader) -> dict[str, Any]:
-    """Running tasks, queues and workers, right now."""
+def realtime(reader: Reader, depths: list[Row]) -> dict[str, Any]:
+    """Running tasks, queues (rows of `queue_depths`) and workers, right now."""
     by_type, by_queue = Counter[str](), Counter[str](dict.fromkeys(QUEUES, 0))
     for row in reader.all("count_running"):
         by_type[row["task_type"]] += row["tasks"]
         by_queue[row["queue"]] += row["tasks"]
     queues: dict[str, Row] = {name: {"depth": 0, "delayed": 0, "oldest_age_seconds": None} for name in QUEUES}
-    for row in reader.all("queue_depths"):
+    for row in depths:
         age = row["oldest_age_seconds"]
         queues[row["queue"]] = {
             "depth": row["depth"],

@@ -25,9 +25,10 @@ _SHOWN_RUNNING: Final = 20
 
 def page() -> str:
     """The page, which asks for itself again every few seconds."""
-    database = services.get().database
+    tools = services.get()
+    database = tools.database
     with database.transaction() as session:
-        found = statistics.realtime(session)
+        found = statistics.realtime(session, tools.depths.count(session))
     running = listing.TASKS.page(
         database, {"status": [Status.PROCESSING]}, sort="-id", skip=0, limit=_SHOWN_RUNNING, cursor=None
     )

@@ -63,6 +63,7 @@ def tasks() -> str:
         is_filtered=any(request.args.get(name, "").strip() for name in _FILTERS if name != "sort"),
         is_number=search.isascii() and search.isdigit() and 0 < int(search) < 2**63,
         number=search,
+        looked_through=listing.LOOKED_THROUGH,
         states=list(Status),
         types=sorted(services.get().task_types),
         queues=QUEUES,

@@ -32,7 +32,7 @@ def monitoring_report(context: Context) -> dict[str, Any]:
         **statistics.task_figures(database, hours),
         "task_types": statistics.figures_by_type(database, hours),
         "costs": _costs(context),
-        "now": statistics.realtime(database),
+        "now": statistics.realtime(database, database.all("queue_depths")),
     }
 
 

@@ -92,11 +92,18 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
 
 
 @contextmanager
-def pressroom(bench: Bench, database: str = "", **settings: Any) -> Iterator[Running]:
-    """An instance on a fresh database, or on one that is there; Redis is emptied before."""
+def pressroom(bench: Bench, database: str = "", *, at_work: bool = True, **settings: Any) -> Iterator[Running]:
+    """An instance on a fresh database, or on one that is there; Redis is emptied before.
+
+    Args:
+        at_work: False where the worker must not begin with what waits in the database, which Redis knows of, and keeps.
+    """
     name = database or "bench"
     with redis.Redis.from_url(bench.redis_url) as client:
-        client.flushall()
+        if at_work:
+            client.flushall()
+        else:
+            client.set(_SUSPENDED, 1)
     if not database:
         create_database(bench, name)
     chosen = {
@@ -110,7 +117,6 @@ def pressroom(bench: Bench, database: str = "", **settings: Any) -> Iterator[Run
         try:
             yield started
         finally:
-            started.resume()
             started.close()
             instance.http.close()
 

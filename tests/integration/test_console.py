@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from jobs.setting_values import ApiKey
 from jobs.settings import Settings
+from jobs.store import listing
 from jobs.store.database import Database
 from tests.integration.test_content import content
 from tests.support import hand
@@ -189,6 +190,25 @@ class TestTasks:
         client.post("/api/v1/memorize", json={"topic": "Topic of typed", "conversation_history": "text"})
         listed = client.get("/api/v1/tasks", query_string={"search": search}).get_json()
         assert len(listed) == found
+
+    @pytest.mark.parametrize("query", ["", "&sort=created_at", "&sort=-priority", "&queue=default", "&status=FAILED"])
+    def test_a_search_goes_on_where_the_page_before_has_looked(
+        self, query: str, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tasks = [{"prompt": f"{'a needle' if n % 20 == 0 else 'hay'} {n}", "model": "m"} for n in range(60)]
+        client.post("/api/v1/tasks/batch", json={"tasks": tasks})
+        monkeypatch.setattr(listing, "LOOKED_THROUGH", 8)
+        walked, pages, path = [], 0, f"/api/v1/tasks?search=NEEDLE&limit=1{query}"
+        while path:
+            answer = client.get(path)
+            assert answer.headers["X-Total-Count-Exact"] == str("FAILED" in query).lower()
+            walked += [task["id"] for task in answer.get_json()]
+            following = re.search(r'<([^>]+)>; rel="next"', answer.headers.get("Link", ""))
+            path, pages = following[1] if following else "", pages + 1
+        found = [n + 1 for n in range(0, 60, 20)] if "FAILED" not in query else []
+        assert walked == (found if "=created_at" in query else found[::-1])
+        assert pages > len(walked)
+        assert ("Not found so far" in page(client, f"/tasks?search=nowhere{query}")) == bool(found)
 
     def test_the_page_tells_of_tokens_money_and_attempts(self, configured: Settings, database: Database) -> None:
         prices = configured.data_dir / "prices.toml"
