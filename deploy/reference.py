@@ -1,14 +1,13 @@
 """`make reference`: the pages in docs/http/, made from the OpenAPI document of a service without settings of its own."""
 
 import contextlib
+import json
 import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-
-import orjson
 
 from api import create_app
 from jobs import settings
@@ -18,6 +17,8 @@ _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _JSON: Final = "application/json"
 _NOTE: Final = "<!-- Made by `make reference` from the OpenAPI document: change that. -->"
 _SHAPES: Final = "shapes.md"
+_WIDTH: Final = 118
+_ENDLESS: Final = 2**62
 
 Document = Mapping[str, Any]
 
@@ -26,15 +27,16 @@ def pages(document: Document) -> dict[str, str]:
     """The text of each page, by its name."""
     by_tag: dict[str, list[str]] = {tag["name"]: [] for tag in document["tags"]}
     rows: dict[str, list[str]] = {name: [] for name in by_tag}
+    shown: dict[str, set[str]] = {name: set() for name in by_tag}
     for method, path, operation in _operations(document):
         (tag,) = operation["tags"]
         title = f"{method.upper()} {path}"
-        by_tag[tag].append(_operation(document, title, operation))
+        by_tag[tag].append(_operation(document, title, operation, shown[tag]))
         link = f"[`{title}`]({tag}.md#{_anchor(title)})"
         rows[tag].append(f"| {link} | {operation['summary']} | {_scope(operation)} |")
     found = {"README.md": _index(document, rows), _SHAPES: _shapes(document)}
     for tag in document["tags"]:
-        head = f"# {tag['name'].capitalize()}\n\n{_NOTE}\n\n{tag['description']}. [All operations](README.md)."
+        head = f"# {_title(tag)}\n\n{_NOTE}\n\n{tag['description']}. [All operations](README.md)."
         found[f"{tag['name']}.md"] = "\n\n".join([head, *by_tag[tag["name"]]]) + "\n"
     return found
 
@@ -54,7 +56,7 @@ def _index(document: Document, rows: Mapping[str, list[str]]) -> str:
         f" fields of requests and answers are, is on [one page for all]({_SHAPES}).",
     ]
     for tag in document["tags"]:
-        head = f"## {tag['name'].capitalize()}\n\n{tag['description']}.\n\n| call | what it does | scope |\n|---|---|---|"
+        head = f"## {_title(tag)}\n\n{tag['description']}.\n\n| call | what it does | scope |\n|---|---|---|"
         parts.append("\n".join([head, *rows[tag["name"]]]))
     keys = [
         f"| {_way(scheme)} | {_cell(scheme['description'])} |"
@@ -76,6 +78,10 @@ def _index(document: Document, rows: Mapping[str, list[str]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _title(tag: Document) -> str:
+    return str(tag["name"].replace("_", " ").capitalize())
+
+
 def _way(scheme: Document) -> str:
     return f"`{scheme['name']}` ({scheme['in']})" if scheme["type"] == "apiKey" else f"HTTP {scheme['scheme']}"
 
@@ -89,7 +95,8 @@ def _headers(document: Document) -> dict[str, Any]:
     return dict(sorted(found.items()))
 
 
-def _operation(document: Document, title: str, operation: Document) -> str:
+def _operation(document: Document, title: str, operation: Document, shown: set[str]) -> str:
+    """One operation; `shown` are the examples that its page has already."""
     parts = [f"## {title}", f"{operation['summary']} {operation.get('description', '')}".strip()]
     parts.append(f"Scope: {_scope(operation)}.")
     parameters = [_resolved(document, parameter) for parameter in operation["parameters"]]
@@ -97,7 +104,7 @@ def _operation(document: Document, title: str, operation: Document) -> str:
         parts.append("\n".join(["| parameter | in | type | meaning |\n|---|---|---|---|", *rows]))
     if body := operation.get("requestBody"):
         parts.append(f"Body: {_kind(body['content'][_JSON]['schema'])}")
-        parts += _examples(body)
+        parts += _examples(body, shown)
     answers = {int(code): _resolved(document, answer) for code, answer in operation["responses"].items()}
     shared = {_resolved(document, answer)["description"] for answer in document["components"]["responses"].values()}
     for code, answer in answers.items():
@@ -107,7 +114,7 @@ def _operation(document: Document, title: str, operation: Document) -> str:
                 for media, content in answer.get("content", {}).items()
             )
             parts.append(f"Answer {code}: {shape or 'nothing'}")
-            parts += _examples(answer)
+            parts += _examples(answer, shown)
     errors = [
         str(code) if answer["description"] in shared else f"{code} ({_cell(answer['description'])})"
         for code, answer in answers.items()
@@ -127,10 +134,32 @@ def _parameter(parameter: Document) -> str:
     return f"| {name} | {parameter['in']} | {_kind(parameter['schema'])} | {_meaning(parameter['schema'], parameter)} |"
 
 
-def _examples(message: Document) -> Iterator[str]:
-    for media, content in message.get("content", {}).items():
-        if media == _JSON:
-            yield f"```json\n{orjson.dumps(content['example'], option=orjson.OPT_INDENT_2).decode()}\n```"
+def _examples(message: Document, shown: set[str]) -> Iterator[str]:
+    content = message.get("content", {}).get(_JSON, {})
+    if "example" in content and (text := _laid_out(content["example"])) not in shown:
+        shown.add(text)
+        yield f"```json\n{text}\n```"
+
+
+def _laid_out(value: Any, indent: str = "") -> str:
+    """JSON on one line where it fits, else as many members on a line as do."""
+    whole = json.dumps(value, ensure_ascii=False)
+    if len(indent + whole) <= _WIDTH or not isinstance(value, dict | list):
+        return whole
+    inner = indent + "  "
+    if isinstance(value, dict):
+        members = [f"{json.dumps(name)}: {_laid_out(member, inner)}" for name, member in value.items()]
+    else:
+        members = [_laid_out(member, inner) for member in value]
+    lines = [inner + members[0]]
+    for member in members[1:]:
+        if len(lines[-1] + member) + 3 > _WIDTH or "\n" in lines[-1] + member:
+            lines[-1] += ","
+            lines.append(inner + member)
+        else:
+            lines[-1] += f", {member}"
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    return "\n".join([opened, *lines, indent + closed])
 
 
 def _shapes(document: Document) -> str:
@@ -140,29 +169,28 @@ def _shapes(document: Document) -> str:
         parts.append(f"## {name}\n\n{_cell(shape.get('description', ''))}".strip())
         if "properties" in shape:
             parts.append(_table(shape))
-        for title, variant in _variants(shape):
-            fields = [field for name, field in variant["properties"].items() if name in ("input", "params")]
-            needed = ", ".join(f"`{name}`" for name in variant.get("required", ()))
-            say = f"### {name}: {title}\n\n" + (f"Needs {needed}." if needed else "")
-            parts += [say.strip(), *(_table(_resolved(document, field)) for field in fields)]
+        if rows := list(_variants(shape)):
+            parts.append("\n".join(["| `task_type` | takes | needs |\n|---|---|---|", *rows]))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _variants(shape: Document) -> Iterator[tuple[str, Document]]:
-    """The forms that a body may have, of which each has a name."""
-    for part in (shape, *shape.get("allOf", ())):
-        for one in part.get("oneOf", ()):
-            if "title" in one:
-                yield one["title"], one
+def _variants(shape: Document) -> Iterator[str]:
+    """What a task of each type, or a schedule of each executor, takes."""
+    for one in (one for part in (shape, *shape.get("allOf", ())) for one in part.get("oneOf", ())):
+        for field in ("input", "params"):
+            if taken := one.get("properties", {}).get(field):
+                needed = ", ".join(f"`{name}`" for name in one["required"])
+                yield f"| `{one['title']}` | `{field}`: {_kind(taken)} | {needed} |"
 
 
 def _table(shape: Document) -> str:
     needed = set(shape.get("required", ()))
+    needed = set() if needed == shape["properties"].keys() else needed  # an answer has all its fields
     rows = [
         f"| `{name}`{' (required)' if name in needed else ''} | {_kind(field)} | {_meaning(field)} |"
-        for name, field in shape.get("properties", {}).items()
+        for name, field in shape["properties"].items()
     ]
-    return "\n".join(["| field | type | meaning |\n|---|---|---|", *rows]) if rows else "No fields."
+    return "\n".join(["| field | type | meaning |\n|---|---|---|", *rows])
 
 
 def _kind(shape: Document) -> str:
@@ -171,38 +199,38 @@ def _kind(shape: Document) -> str:
         name = shape["$ref"].rpartition("/")[2]
         return f"[{name}]({_SHAPES}#{_anchor(name)})"
     if choices := shape.get("enum"):
-        return ", ".join(f"`{orjson.dumps(choice).decode()}`" for choice in choices)
+        return ", ".join(dict.fromkeys(f"`{json.dumps(choice)}`" for choice in choices))
     if "const" in shape:
-        return f"`{orjson.dumps(shape['const']).decode()}`"
+        return f"`{json.dumps(shape['const'])}`"
     for several in ("anyOf", "oneOf", "allOf"):
         if several in shape and "type" not in shape:
             return " or ".join(dict.fromkeys(_kind(one) for one in shape[several]))
     types = shape.get("type", "any JSON")
     names = [types] if isinstance(types, str) else list(types)
-    words = [f"list of {_kind(shape.get('items', {}))}" if name == "array" else name for name in names]
-    return " or ".join(words) + _bounds(shape)
+    words = [name + _bounds(shape) for name in names if name not in ("array", "null")]
+    if "array" in names:
+        words.append(f"list{_bounds(shape)} of {_kind(shape.get('items', {}))}")
+    return " or ".join([*words, *(name for name in names if name == "null")])
 
 
 def _bounds(shape: Document) -> str:
-    low, high = shape.get("minimum"), shape.get("maximum")
-    said = []
-    if low is not None and abs(low) < 2**62:
-        said.append(f"from {low:g}")
+    least = shape.get("minimum", -_ENDLESS)
+    most = shape.get("maximum", shape.get("maxLength", shape.get("maxItems", _ENDLESS)))
+    said = [shape["format"]] if "format" in shape else []
     if "exclusiveMinimum" in shape:
-        said.append(f"above {shape['exclusiveMinimum']:g}")
-    if high is not None and abs(high) < 2**62:
-        said.append(f"to {high:,}")
-    most = shape.get("maxLength", shape.get("maxItems"))
-    if most is not None:
-        said.append(f"of up to {most:,}")
-    return " " + " ".join(said) if said else ""
+        said.append(f"above {shape['exclusiveMinimum']:,.10g}")
+    elif least > -_ENDLESS:
+        said.append(f"from {least:,.10g}")
+    if most < _ENDLESS:
+        said.append(f"up to {most:,.10g}")
+    return f" ({' '.join(said)})" if said else ""
 
 
 def _meaning(shape: Document, around: Document | None = None) -> str:
     said = [(around or {}).get("description", ""), shape.get("description", "")]
     words = " ".join(dict.fromkeys(filter(None, said)))
     if "default" in shape and shape["default"] is not None:
-        words += f" Default: `{orjson.dumps(shape['default']).decode()}`."
+        words += f" Default: `{json.dumps(shape['default'])}`."
     return _cell(words.strip())
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,14 +12,30 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.instance import FINAL, ROOT, Instance, clean_environment, fresh_directory, running
+from tests.support.instance import FINAL, ROOT, Instance, clean_environment, free_port, fresh_directory, running
 from tests.support.pages import PAGES, Block, blocks, fits
 from tests.support.waiting import wait_until
 
+# The last one closes the service to who has no key.
+IN_ORDER = sorted(PAGES, key=lambda page: page.stem == "keys")
 RUN = {page: [block for block in blocks(page) if block.language == "sh" and not block.reason] for page in PAGES}
+RECEIVER = free_port()
+# Goes on while its page is read.
+BESIDE = "python receiver.py"
 KEPT = {"schema_migrations", "workers", "schedules", "secrets"}
 # What may be asked again until the answer is there; all else is done once.
 LOOKS = re.compile(r"curl (?!-X)(?:-[sN]+ )?\S*http\S+$|\S*pressroom (?:get|list|contents|schedules|stats)\b.*$")
+
+
+def with_ports(text: str, port: int) -> str:
+    """With ports that are free in place of those in the pages."""
+    return text.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("9000", str(RECEIVER))
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Reader:
@@ -27,6 +44,7 @@ class Reader:
     def __init__(self, checkout: Path, instance: Instance) -> None:
         self._checkout = checkout
         self._instance = instance
+        self._beside: list[subprocess.Popen[bytes]] = []
         (checkout / ".curlrc").write_text('silent\nshow-error\nwrite-out = "%{stderr}status %{http_code}\\n"\n')
         programs = checkout / "programs"
         programs.mkdir()
@@ -42,22 +60,36 @@ class Reader:
 
     def run(self, block: Block) -> None:
         """Do what a block says; as often as it takes, where it only looks."""
-        if block.shown and all(LOOKS.match(line) for line in block.text.strip().splitlines()):
-            wait_until(lambda: self._fits(block), f"line {block.line} answers:\n{block.shown}")
-        elif not self._fits(block):
-            raise AssertionError(f"line {block.line}: {block.text}{self.last}\nbut shown is\n{block.shown}")
+        if BESIDE in block.text:
+            command = [sys.executable, *BESIDE.split()[1:]]
+            self._beside.append(subprocess.Popen(command, cwd=self._checkout, stdout=subprocess.DEVNULL))
+            wait_until(lambda: is_open(RECEIVER), "it listens")
+            return
+        is_look = block.shown and all(LOOKS.match(line) for line in block.text.strip().splitlines())
+        try:
+            wait_until(lambda: self._fits(block), "the answer", 20 if is_look else 0)
+        except AssertionError:
+            raise AssertionError(
+                f"line {block.line}: {block.text}{self._last}\nShown is: {block.shown}"
+            ) from None
 
     def _fits(self, block: Block) -> bool:
-        script = block.text.replace("127.0.0.1:8000", f"127.0.0.1:{self._instance.port}").replace(".venv/bin/", "")
+        script = with_ports(block.text, self._instance.port).replace(".venv/bin/", "")
         done = subprocess.run(
             ["bash", "-eu", "-o", "pipefail", "-c", script], cwd=self._checkout, env=self._environment,
             capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        self.last = f"exit code {done.returncode}\n{done.stderr}\n{done.stdout}"
-        refused = [int(code) for code in re.findall(r"status (\d+)", done.stderr) if not code.startswith("2")]
-        if done.returncode or not all(f'"code": {code}' in (block.shown or "") for code in refused):
-            raise AssertionError(f"line {block.line}: {block.text}{self.last}")
-        return block.shown is None or fits(block.shown, done.stdout)
+        self._last = f"exit code {done.returncode}\n{done.stderr}\n{done.stdout}"
+        refused = [code for code in re.findall(r"status (\d+)", done.stderr) if not code.startswith("2")]
+        is_told = all(f'"code": {code}' in (block.shown or "") for code in refused)
+        return not done.returncode and is_told and (block.shown is None or fits(block, done.stdout))
+
+    def end(self) -> None:
+        """Stop what is left of a page."""
+        for process in self._beside:
+            process.terminate()
+            process.wait(10)
+        self._beside.clear()
 
     def begin(self) -> None:
         """As on a fresh start: ids begin at 1 again."""
@@ -86,6 +118,7 @@ class Reader:
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
     """With the files that the pages have, and an instance that is set as they say."""
+    port = free_port()
     with fresh_directory() as checkout:
         for path in ROOT.iterdir():
             if path.name not in ("data", ".env") and not path.name.startswith("."):
@@ -93,14 +126,17 @@ def reader() -> Iterator[Reader]:
         for page in PAGES:
             for block in blocks(page):
                 if block.file:
-                    (checkout / block.file).write_text(block.text)
-        settings = {"HANDLER_MODULES": "own_tasks", "PYTHONPATH": checkout, "RECONCILE_SECONDS": 1}
-        with running(checkout / "data", **settings) as instance:
+                    (checkout / block.file).write_text(with_ports(block.text, port))
+        settings = {"HANDLER_MODULES": "own_tasks", "PYTHONPATH": checkout, "CALLBACK_ALLOWED_NETWORKS": "127.0.0.0/8"}
+        with running(checkout / "data", PORT=port, RECONCILE_SECONDS=1, **settings) as instance:
             yield Reader(checkout, instance)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if RUN[page]], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in IN_ORDER if RUN[page]], ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
     reader.begin()
-    for block in RUN[page]:
-        reader.run(block)
+    try:
+        for block in RUN[page]:
+            reader.run(block)
+    finally:
+        reader.end()

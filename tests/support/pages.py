@@ -44,6 +44,7 @@ class Block:
     file: str | None
     text: str
     shown: str | None = None
+    shows_json: bool = False
 
     @property
     def reason(self) -> str | None:
@@ -61,35 +62,33 @@ def blocks(page: Path) -> list[Block]:
     matches = list(_FENCE.finditer(text))
     for number, match in enumerate(matches):
         language, file, body = match.groups()
-        shown = None
+        shown, shows_json = None, False
         if language == "sh" and number + 1 < len(matches):
             following = matches[number + 1]
             is_near = "\n#" not in text[match.end() : following.start()]
             if following[1] in ("json", "text") and not following[2] and is_near:
-                shown = following[3]
-        found.append(Block(text.count("\n", 0, match.start(3)) + 1, language, file, body, shown))
+                shown, shows_json = following[3], following[1] == "json"
+        found.append(Block(text.count("\n", 0, match.start(3)) + 1, language, file, body, shown, shows_json))
     return found
 
 
-def fits(shown: str, said: str) -> bool:
-    """Whether a command said what its page shows."""
-    if shown.lstrip().startswith(("{", "[")):
-        try:
-            return _fits(orjson.loads(_closed(shown)), orjson.loads(said))
-        except orjson.JSONDecodeError:
-            return False
+def fits(block: Block, said: str) -> bool:
+    """Whether a block's commands said what its page shows."""
+    shown = block.shown or ""
+    if block.shows_json:
+        return bool(said) and _fits(orjson.loads(_closed(shown)), orjson.loads(said))
     lines = (r"(?:.*\n)*?" if line.strip() == "..." else _pattern(line) + " *\n" for line in shown.splitlines())
     return bool(re.fullmatch("".join(lines), said if said.endswith("\n") else said + "\n"))
 
 
 def _pattern(text: str) -> str:
     """What a line or a value may look like."""
-    parts = re.split(r"(\.\.\.|\d+| {2,})", text)
-    wild = {".": ".*", " ": " +"}
-    return "".join(
-        wild[part[0]] if part[:1] in wild and len(part) > 1 else r"\d+" if part.isdigit() else re.escape(part)
-        for part in parts
-    )
+    wild = {"...": ".*", "  ": " +", "0": r"\d+"}
+    parts = re.split(r"(\.\.\.| {2,}|\d+)", text)
+    for number in range(1, len(parts), 2):
+        found = parts[number]
+        parts[number] = "0" if found.isdigit() else "  " if found.isspace() else found
+    return "".join(wild[part] if number % 2 else re.escape(part) for number, part in enumerate(parts))
 
 
 def _closed(shown: str) -> str:
