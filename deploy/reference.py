@@ -1,4 +1,4 @@
-"""`make reference`: the pages in docs/http/, made from the OpenAPI document of a service without settings of its own."""
+"""`make reference`: the pages in docs/http/, from the OpenAPI document of a service without settings of its own."""
 
 import contextlib
 import json
@@ -52,8 +52,8 @@ def _operations(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]
 def _index(document: Document, rows: Mapping[str, list[str]]) -> str:
     parts = [
         f"# HTTP reference\n\n{_NOTE}\n\n{document['info']['description']}",
-        "The same, to try, is at `/docs` of a running service; the OpenAPI document is at `/openapi.json`. What the"
-        f" fields of requests and answers are, is on [one page for all]({_SHAPES}).",
+        "The same, to try, is at `/docs` of a running service; the OpenAPI document is at `/openapi.json`.",
+        f"What the fields of requests and answers are, is on [one page for all]({_SHAPES}).",
     ]
     for tag in document["tags"]:
         head = f"## {_title(tag)}\n\n{tag['description']}.\n\n| call | what it does | scope |\n|---|---|---|"

@@ -69,9 +69,7 @@ class Reader:
         try:
             wait_until(lambda: self._fits(block), "the answer", 20 if is_look else 0)
         except AssertionError:
-            raise AssertionError(
-                f"line {block.line}: {block.text}{self._last}\nShown is: {block.shown}"
-            ) from None
+            raise AssertionError(f"line {block.line}: {block.text}{self._last}\nShown is: {block.shown}") from None
 
     def _fits(self, block: Block) -> bool:
         script = with_ports(block.text, self._instance.port).replace(".venv/bin/", "")
@@ -93,7 +91,7 @@ class Reader:
 
     def begin(self) -> None:
         """As on a fresh start: ids begin at 1 again."""
-        wait_until(self._is_quiet, "no task moves")
+        wait_until(self._is_quiet, "no task moves but those that wait for their time")
         with psycopg.connect(self._instance.database_url) as connection:
             connection.execute("SET session_replication_role = replica")  # in whatever order
             for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
@@ -101,7 +99,8 @@ class Reader:
                     connection.execute(f'DELETE FROM "{name}"')
             connection.execute("DELETE FROM schedules WHERE builtin IS NULL")
             connection.execute(
-                "SELECT setval(format('%I', sequencename)::regclass, CASE sequencename WHEN 'schedules_id_seq' THEN 3 ELSE 1 END, false)"
+                "SELECT setval(sequencename::regclass, CASE sequencename WHEN 'schedules_id_seq' THEN 3 ELSE 1 END,"
+                " false)"
                 " FROM pg_sequences WHERE schemaname = 'public' AND sequencename <> 'workers_id_seq'"
             )
         redis = self._instance.redis
@@ -111,7 +110,7 @@ class Reader:
 
     def _is_quiet(self) -> bool:
         with psycopg.connect(self._instance.database_url) as connection:
-            query = "SELECT count(*) FROM tasks WHERE status <> ALL (%s)"
+            query = "SELECT count(*) FROM tasks WHERE status <> ALL (%s) AND due_at IS NULL"
             return connection.execute(query, [list(FINAL)]).fetchone() == (0,)
 
 

@@ -1,12 +1,13 @@
 """The README and the pages in docs/: their blocks, and whether what a command said is what its page shows.
 
-- A `sh` block holds commands, as they are typed in the checkout. One that names something of `ELSEWHERE` is not run.
+- A `sh` block holds commands, as they are typed in the checkout. It is run, unless a line of it is in `ELSEWHERE`.
 - A `json` or `text` block that follows one in the same section shows what its commands say. `...` stands for anything,
   and digits for other digits.
 - A block with a name behind its language is a file of this name.
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +20,21 @@ from tests.support.instance import ROOT
 PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ELSEWHERE: Final = {
-    r"make run|(?:[A-Z_]+=\S+ )+make run": "starts the instance; it runs already",
-    r"make (?:test|gauntlet|fuzz|bench|lint|format|requirements|translations|reference)": "takes minutes, or is the suite",
-    r"(?:[A-Z_]+=\S+ )*(?:make restore|pressroom restore|python -m jobs\.backup restore)": "needs an empty database",
-    r"mv data/": "takes the data of the instance away",
-    r"(?:[A-Z_]+=\S+ )*python -m jobs\.(?:store\.migrate|worker|keys)": "as where it is deployed; make has its like here",
-    r"(?:docker|kubectl|heroku|git|systemctl|useradd|install|chown|apt-get|cp deploy/|nginx)\b": "needs what is not here",
-    r"rq (?:suspend|resume)": "needs the URL of Redis",
-    r"ln -s|eval|cd /|sudo|grep -h": "changes the reader's shell or machine, or reads what is there",
-    r"while true": "goes on overnight",
+    "make run": "starts the instance, which runs already",
+    "make restore": "wants an empty database",
+    "mv data/": "takes the data of the instance away",
+    "make test": "this is it",
+    "make (gauntlet|fuzz|bench|lint)": "takes minutes",
+    "make (format|requirements|translations|reference)": "changes the checkout",
+    "python -m jobs.store.migrate": "wants the URL of a database",
+    "(heroku|git|docker|kubectl|systemctl|useradd|cp) ": "wants a platform, or root",
+    "ln -s": "changes the home of who reads it",
+    'eval "\\$\\(pressroom completion zsh': "wants zsh",
+    "grep -h": "looks for a request of long ago",
 }
-"""The beginnings of lines that are not run in tests, and why; they are looked at by tests/unit/test_guides.py."""
+"""How lines begin that are not run in tests, behind their variables, and why. tests/unit/test_guides.py reads them."""
 
+BEGINNING: Final = r"^(?:[A-Z_]+=\S+ )*(?:{})"
 _FENCE: Final = re.compile(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\.\.\.|[\[\]{}:]|[^"\[\]{}:.]+|\.')
 
@@ -49,9 +53,7 @@ class Block:
     @property
     def reason(self) -> str | None:
         """Why it is not run."""
-        found = (
-            why for line in self.text.splitlines() for start, why in ELSEWHERE.items() if re.match(start, line.strip())
-        )
+        found = (why for start, why in ELSEWHERE.items() if re.search(BEGINNING.format(start), self.text, re.MULTILINE))
         return next(found, None)
 
 
@@ -125,9 +127,17 @@ def _fits(shown: Any, said: Any) -> bool:
     return bool(shown == said and type(shown) is type(said))
 
 
-def commands(text: str) -> Iterator[str]:
-    """The commands of a `sh` block, each on one line, without comments."""
-    for line in re.sub(r"\\\n\s*", "", text).splitlines():
-        command = re.sub(r"(^|\s)#.*$", "", line).strip()
-        if command:
-            yield command
+def commands(text: str) -> Iterator[list[str]]:
+    """The commands of a `sh` block, each as its words: what is behind a pipe or a redirection is none of them."""
+    waiting = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        waiting += line + "\n"
+        try:
+            words = shlex.split(waiting, comments=True)
+        except ValueError:  # a quotation goes on
+            continue
+        waiting = ""
+        ends = [number for number, word in enumerate(words) if word in (">", "|", "||", "&&", ";")]
+        if words:
+            yield words[: min(ends, default=None)]
+    assert not waiting, text
