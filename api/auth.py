@@ -5,6 +5,7 @@ that a browser was led to make by a page from elsewhere are refused in any case.
 """
 
 import hmac
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -91,7 +92,7 @@ def _presented() -> Key | None:
 def _without_key() -> Response | None:
     if services.get().keyring.is_open():
         # A page whose name was made to point here (DNS rebinding) comes with that name.
-        if not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+        if not _is_local(request.host):
             abort(403, message="Without API keys, only requests to a loopback address are answered.")
         return None
     if request.endpoint == "login.leave":  # it has ended already
@@ -99,6 +100,11 @@ def _without_key() -> Response | None:
     if not _is_visit():
         abort(401, message="A valid API key is required.", headers={"WWW-Authenticate": _challenge()})
     return redirect(url_for("login.page", next=request.full_path.removesuffix("?")), 303)
+
+
+@lru_cache(64)
+def _is_local(host: str) -> bool:
+    return is_loopback(urlsplit(f"//{host}").hostname or "")
 
 
 def _is_visit() -> bool:

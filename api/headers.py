@@ -19,7 +19,7 @@ _ALWAYS: Final = {
     # Static files say otherwise.
     "Cache-Control": "no-store",
 }
-_YEAR: Final = "max-age=31536000"
+_YEAR: Final = ("Strict-Transport-Security", "max-age=31536000")
 
 
 def nonce() -> str:
@@ -38,10 +38,12 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def add(response: Response) -> Response:
-        allowed = f" 'nonce-{g.csp_nonce}'" if g.get("csp_nonce") else ""
-        response.headers.setdefault("Content-Security-Policy", _POLICY.format(nonce=allowed))
-        for name, value in _ALWAYS.items():
-            response.headers.setdefault(name, value)
-        if request.is_secure:
-            response.headers.setdefault("Strict-Transport-Security", _YEAR)
+        # Each `setdefault` would go through all of them.
+        given = {name.lower() for name, _ in response.headers}
+        if "content-security-policy" not in given:
+            allowed = f" 'nonce-{g.csp_nonce}'" if g.get("csp_nonce") else ""
+            response.headers.add("Content-Security-Policy", _POLICY.format(nonce=allowed))
+        for name, value in [*_ALWAYS.items(), _YEAR] if request.is_secure else _ALWAYS.items():
+            if name.lower() not in given:
+                response.headers.add(name, value)
         return response

@@ -1,13 +1,17 @@
 """How often one caller may ask, counted in Redis for all web processes together.
 
 A sliding window of two numbers a caller: it costs the same whatever the limit, and lets no double burst through where
-one minute ends and the next begins. While Redis is away, each process counts for itself.
+one minute ends and the next begins. Of what is left, a process lets a hundredth through before it tells Redis of it:
+who is far from the limit costs little, who is near is counted at once. While Redis is away, each process counts for
+itself.
 """
 
 import ipaddress
 import math
 import threading
 import time
+from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -31,6 +35,9 @@ _GENERATE: Final = "daily_life.make_day"
 _REDIS_SECONDS: Final = 0.1  # no answer within this time: it is away,
 _AWAY_SECONDS: Final = 5.0  # and is left alone for this long
 _FAILURES: Final = limits.parse("30/minute")
+_PART: Final = 100  # of what is left, a process lets so small a part through by itself,
+_PART_SECONDS: Final = 1.0  # for so long at most
+_MOST_PARTS: Final = 10_000
 
 
 class Count(NamedTuple):
@@ -51,6 +58,15 @@ class Count(NamedTuple):
     def policy(self) -> str:
         """For the header RateLimit-Policy."""
         return f'"{self.name}";q={self.limit.amount};w={self.limit.get_expiry()}'
+
+
+@dataclass(slots=True)
+class _Part:
+    """How a caller stood when Redis was asked, until when that may be used, and what was let through since."""
+
+    count: Count
+    until: float
+    untold: int = 0
 
 
 class _Storage(RedisStorage):
@@ -87,18 +103,37 @@ class Counter:
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._away_until = 0.0
         self._noting = threading.Lock()
+        self._parts: dict[tuple[str, str], _Part] = {}
 
     def hit(self, name: str, limit: RateLimitItem, who: str) -> Count:
         """Count one request; one that is beyond the limit does not count."""
+        now, key, untold = time.monotonic(), (name, who), 0
+        with self._noting:
+            if part := self._parts.get(key):
+                if part.untold < part.count.left // _PART and now < part.until:
+                    part.untold += 1
+                    return part.count._replace(left=part.count.left - part.untold)
+                untold, part.untold = part.untold, 0
+        count = self._ask(name, limit, who, untold + 1)
+        with self._noting:
+            if len(self._parts) >= _MOST_PARTS:
+                self._parts = {key: part for key, part in self._parts.items() if now < part.until}
+            before = self._parts.get(key)
+            self._parts[key] = _Part(count, now + _PART_SECONDS, before.untold if before else 0)
+        return count
+
+    def _ask(self, name: str, limit: RateLimitItem, who: str, requests: int) -> Count:
         if time.monotonic() >= self._away_until:
             try:
-                return self._hit(self._shared, name, limit, who)
+                return self._hit(self._shared, name, limit, who, requests)
             except RedisError as error:
                 self._leave_alone(error)
-        return self._hit(self._own, name, limit, who)
+        return self._hit(self._own, name, limit, who, requests)
 
-    def _hit(self, counter: SlidingWindowCounterRateLimiter, name: str, limit: RateLimitItem, who: str) -> Count:
-        is_within = counter.hit(limit, name, who)
+    def _hit(
+        self, counter: SlidingWindowCounterRateLimiter, name: str, limit: RateLimitItem, who: str, requests: int
+    ) -> Count:
+        is_within = counter.hit(limit, name, who, cost=requests)
         stats = counter.get_window_stats(limit, name, who)
         seconds = math.ceil(stats.reset_time - time.time())
         return Count(name, limit, is_within, max(0, stats.remaining), max(0, seconds))
@@ -117,7 +152,7 @@ def limit_failures(app: Flask, counter: Counter) -> None:
 
     @app.before_request
     def refuse() -> None:
-        seconds = refused.get(_address(), 0.0) - time.monotonic()
+        seconds = refused.get(_address(), 0.0) - time.monotonic() if refused else 0.0
         if seconds > 0 and not _is_exempt():
             _abort("Too many failed attempts to authenticate.", math.ceil(seconds))
 
@@ -154,8 +189,8 @@ def limit_callers(app: Flask, counter: Counter, settings: Settings) -> None:
     @app.after_request
     def tell(response: Response) -> Response:
         if counts := g.get("counts"):
-            response.headers["RateLimit-Policy"] = ", ".join(count.policy for count in counts)
-            response.headers["RateLimit"] = ", ".join(count.field for count in counts)
+            response.headers.add("RateLimit-Policy", ", ".join(count.policy for count in counts))
+            response.headers.add("RateLimit", ", ".join(count.field for count in counts))
         return response
 
 
@@ -176,7 +211,11 @@ def _presents_something() -> bool:
 
 def _address() -> str:
     """The client's; of IPv6 the network, in which one client has all addresses."""
-    given = request.remote_addr or "unknown"
+    return _client(request.remote_addr or "unknown")
+
+
+@lru_cache(4096)
+def _client(given: str) -> str:
     try:
         address = ipaddress.ip_address(given)
     except ValueError:

@@ -136,7 +136,7 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.request_id
+        response.headers.add("X-Request-ID", g.request_id)
         log.info(
             "request", method=request.method, path=request.path, status=response.status_code,
             ms=round(1000 * (time.perf_counter() - g.began), 1),

@@ -57,6 +57,7 @@ class Intake:
         self._start = start
         self._moved = moved
         self._stopping = False
+        self._failures = 0
         self._changed = asyncio.Event()
         self._claims: set[asyncio.Task[None]] = set()
         self._served = dict.fromkeys(slots["coroutine"].queues, time.monotonic())
@@ -72,15 +73,13 @@ class Intake:
 
     async def run(self) -> None:
         """Take, claim and start tasks until `stop`."""
-        failures = 0
         try:
             while not self._stopping or self._claims:
                 try:
                     await (self._few_claims(0) if self._stopping else self._round())
-                    failures = 0
                 except (RedisError, Unavailable, OSError) as error:
-                    pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
-                    failures += 1
+                    pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+                    self._failures += 1
                     log.warning("cannot take tasks, trying again", reason=str(error), pause=pause)
                     await asyncio.sleep(pause)
         finally:
@@ -111,6 +110,7 @@ class Intake:
             is_full = sum(len(group.ids) for group in taken.groups) >= _AT_ONCE
             await self._few_claims(_CLAIMS - 1 if is_full else 0)
         else:
+            self._failures = 0
             self._served = dict.fromkeys(self._served, time.monotonic())
             await self._wait(rooms, taken.again)
 
@@ -189,6 +189,7 @@ class Intake:
         finally:
             self._expect(groups, -1)
             self._changed.set()
+        self._failures = 0
         # The database returns them in the order of ids; the queues' order is the one to start in.
         position = {task_id: place for place, task_id in enumerate(ids)}
         now = time.monotonic()

@@ -11,7 +11,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import limits
+import psycopg
 from marshmallow import ValidationError, validate
+from psycopg.conninfo import conninfo_to_dict
 
 from jobs.http import is_callable
 from jobs.priority import QUEUES
@@ -65,6 +67,18 @@ def url(*schemes: str) -> Any:
             raise ValidationError("Not a valid URL.")
 
     return check
+
+
+def database_url(value: str) -> None:
+    """`postgresql://user:password@host:port/name?parameter=value`, with the parameters that libpq knows."""
+    url("postgresql", "postgres")(value)
+    try:
+        conninfo_to_dict(value)
+    except psycopg.ProgrammingError:
+        # What libpq says of it may hold the password.
+        raise ValidationError(
+            "libpq cannot read it: a parameter that it does not know, or a stray '%' or '@'?"
+        ) from None
 
 
 def redis_url(value: str) -> None:

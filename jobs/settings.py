@@ -239,9 +239,9 @@ def load() -> Settings:
     on_heroku = bool(env.str("DYNO", ""))
     data_dir = Path(env.str("DATA_DIR", "./data"))
     embedded_pg, embedded_redis = embedded_urls(data_dir)
-    database_url = env.str("DATABASE_URL", "", validate=parse.url("postgresql", "postgres"))
-    direct_url = env.str("DATABASE_DIRECT_URL", "", validate=parse.url("postgresql", "postgres"))
-    statistics_url = env.str("STATISTICS_DATABASE_URL", "", validate=parse.url("postgresql", "postgres"))
+    database_url = env.str("DATABASE_URL", "", validate=parse.database_url)
+    direct_url = env.str("DATABASE_DIRECT_URL", "", validate=parse.database_url)
+    statistics_url = env.str("STATISTICS_DATABASE_URL", "", validate=parse.database_url)
     redis_url = env.str("REDIS_URL", "", validate=parse.redis_url)
     if not env.bool("REDIS_TLS_VERIFY", not on_heroku):
         redis_url = parse.unverified(redis_url)

@@ -60,6 +60,20 @@ def test_beyond_the_limit_callers_are_refused_and_told_when_to_come_back(make: M
     assert all(0 < redis_client.ttl(key) <= 120 for key in keys)
 
 
+def test_who_is_far_from_the_limit_is_counted_in_few_steps_and_exactly(
+    make: Make, redis_client: redis.Redis
+) -> None:  # fmt: skip
+    here, there = make(rate_limit_default="300/minute"), make(rate_limit_default="300/minute")
+    before = redis_client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    for asked in range(40):
+        assert here.get("/nowhere").headers["RateLimit"].startswith(f'"default";r={299 - asked};t=')
+    assert redis_client.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 20
+    answers = [there.get("/nowhere").status_code for _ in range(270)]
+    # What one process has not yet told the others is a hundredth of what was left.
+    assert 260 <= answers.count(404) <= 263
+    assert answers[263:] == [429] * 7
+
+
 @pytest.mark.parametrize("path", ["/api/v1/health", "/health", "/metrics", "/static/page.css"])
 def test_who_only_looks_whether_it_lives_is_not_limited(path: str, make: Make) -> None:
     client = make(rate_limit_default="1/minute")

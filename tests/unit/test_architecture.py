@@ -18,7 +18,7 @@ ROOMS = {
 HOMES = {
     "flask": ["api/"],
     "flask_smorest": ["api/"],
-    "psycopg": ["jobs/store/", "deploy/"],
+    "psycopg": ["jobs/store/", "jobs/setting_values.py", "deploy/"],
     "psycopg_pool": ["jobs/store/"],
     "rq": ["jobs/queues.py", "jobs/commands.py", "jobs/worker.py", "scheduler/", "api/dashboard.py"],
     "rq_scheduler": ["scheduler/clock.py"],

@@ -35,6 +35,8 @@ def test_defaults_need_no_environment() -> None:
         ("APP_ENV", "staging"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "postgresql://host:notaport/x"),
+        ("DATABASE_URL", "postgresql://host/x?nonsense=1"),
+        ("DATABASE_DIRECT_URL", "postgresql://user:100%@host/x"),
         ("REDIS_URL", "localhost:6379"),
         ("LLM_BASE_URL", "ftp://models"),
         ("PROVIDERS_FILE", "/does/not/exist.toml"),

@@ -32,7 +32,8 @@ WITH incoming AS (
            CASE WHEN began.status = 'COMPLETED' THEN now() END, %(batch_id)s, i.request_id,
            i.account_id, i.schedule_id, i.execution_id, i.parent_task_id, i.unique_key
     FROM incoming AS i
-    LEFT JOIN tasks AS source ON source.id = i.cached_from,
+    -- LIMIT keeps this apart: joined, all of a table that looks small would be read for each few new tasks.
+    LEFT JOIN LATERAL (SELECT id, result FROM tasks WHERE id = i.cached_from LIMIT 1) AS source ON true,
     LATERAL (SELECT coalesce(i.run_at, now() + i.delay_seconds * interval '1 second') AS at,
                     CASE WHEN i.depends_on <> '{}' THEN 'BLOCKED' WHEN source.id IS NOT NULL THEN 'COMPLETED'
                          ELSE 'PENDING' END AS status) AS began
