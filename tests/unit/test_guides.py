@@ -3,13 +3,16 @@
 import importlib.util
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
 from cli.app import cli
+from jobs import settings
 from jobs.lifecycle import TRANSITIONS
+from jobs.providers import catalog
 from tests.support.instance import ROOT
 from tests.support.pages import BEGINNING, ELSEWHERE, PAGES, blocks, commands
 
@@ -130,6 +133,18 @@ def _takes(words: list[str]) -> None:
 def test_all_settings_have_their_line() -> None:
     page = (DOCS / "settings.md").read_text()
     assert {name for name in SETTINGS if f"`{name}`" not in page} == set()
+
+
+def test_endpoints_and_prices_are_read_as_their_page_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-deepseek-0123456789")
+    read = []
+    for number, block in enumerate(block for block in blocks(DOCS / "models.md") if block.language == "toml"):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(block.text)
+        configured = replace(settings.load(), providers_file=file)
+        read.append((list(catalog.keys(configured)), catalog.prices(configured).currency))
+    assert read == [(["sk-deepseek-0123456789"], "USD"), ([], "CNY")]
 
 
 def test_the_diagram_and_the_table_are_the_moves_that_there_are() -> None:
