@@ -18,7 +18,7 @@ keys: $(VENV)/.run
 	@$(BIN)/python -m jobs.keys $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not browser" -n 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not browser" -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser $(ARGS)
