@@ -6,7 +6,7 @@ from typing import Any
 from tests.benchmarks.bench import Bench, Contestant, Measured
 from tests.benchmarks.pressroom import pressroom
 
-_WAVES = {200: 12, 800: 8, 1600: 5}  # tasks for each slot
+_WAVES = {200: 12, 800: 6, 1600: 4}  # tasks for each slot
 CALL = {"prompt": "Say something long.", "model": "m"}
 _PEERS: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
     # who, script, in flight, tasks for each slot, options
