@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --re
 COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url
 
-.PHONY: run restore keys test test-browser gauntlet fuzz bench lint format requirements translations clean
+.PHONY: run restore keys test test-browser gauntlet fuzz bench lint format requirements translations reference clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
@@ -55,6 +55,10 @@ translations: $(VENV)/.dev
 	$(BIN)/pybabel -q update -i $(TEXTS).pot -o $(TEXTS).po -l zh --no-fuzzy-matching --ignore-obsolete
 	$(BIN)/pybabel -q compile --use-fuzzy -i $(TEXTS).po -o $(TEXTS).mo
 	@rm $(TEXTS).pot
+
+# After a change of the API: docs/http/ from its OpenAPI document, without settings of this machine.
+reference: $(VENV)/.run
+	@env -i PATH="$$PATH" $(BIN)/python -m deploy.reference
 
 clean:
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,5 @@
-"""Task types of one's own as the README has them, memories and embeddings, with real processes."""
+"""Task types of one's own as their page has them, memories and embeddings, with real processes."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests.support.instance import ROOT, Instance, fresh_directory, running
 from tests.support.model_server import Behaviour, ModelServer
+from tests.support.pages import blocks
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +18,10 @@ def model() -> ModelServer:
 
 @pytest.fixture(scope="module")
 def instance(model: ModelServer) -> Iterator[Instance]:
-    """An instance with the README's example among its handlers."""
-    (example,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    """An instance with the example of docs/own-task-types.md among its handlers."""
+    (example,) = [block for block in blocks(ROOT / "docs" / "own-task-types.md") if block.file == "own_tasks.py"]
     with fresh_directory() as directory, model.serving() as url:
-        (directory / "own_tasks.py").write_text(example)
+        (directory / "own_tasks.py").write_text(example.text)
         settings = {"LLM_BASE_URL": url, "HANDLER_MODULES": "own_tasks", "PYTHONPATH": str(directory)}
         with running(directory / "data", WORKER_CONCURRENCY=5, **settings) as up:
             yield up
@@ -36,7 +36,7 @@ def perform(instance: Instance, name: str, given: dict[str, Any]) -> Any:
     return done["result"]
 
 
-def test_the_readmes_own_task_types_work_in_each_mode(instance: Instance, model: ModelServer) -> None:
+def test_own_task_types_work_in_each_mode(instance: Instance, model: ModelServer) -> None:
     types = {kind["name"]: kind for kind in instance.http.get("/api/v1/task-types").json()}
     modes = {name: types[name]["mode"] for name in ("translate", "count_accounts", "count_primes")}
     assert modes == {"translate": "coroutine", "count_accounts": "thread", "count_primes": "process"}

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,27 @@ def test_every_process_is_started_as_the_procfile_says() -> None:
     }
     assert started == set(PROCFILE.values())
     assert set(json.loads((ROOT / "app.json").read_text())["formation"]) == set(KINDS)
+
+
+def test_the_image_has_all_rooms_and_the_command_line() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    copied = dict(re.findall(r"^COPY (\w+)/ (\w+)/$", DOCKERFILE, re.MULTILINE))
+    assert copied == {room: room for room in rooms - {"deploy"}}
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert rooms - {"deploy"} | {"deploy/*.py", "deploy/pressroom", "requirements.txt"} == sent
+    assert "COPY deploy/*.py deploy/pressroom deploy/" in DOCKERFILE
+    assert "ln -s /app/deploy/pressroom /usr/local/bin/pressroom" in DOCKERFILE
+
+
+def test_the_command_line_takes_no_python_that_only_lies_beside_its_link(tmp_path: Path) -> None:
+    (tmp_path / "pressroom").symlink_to(DEPLOY / "pressroom")
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "python").chmod(0o755)
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    said = subprocess.run(
+        [tmp_path / "pressroom", "--version"], env={"PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.startswith("pressroom ")
 
 
 def test_ports_agree() -> None:
