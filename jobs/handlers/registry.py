@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar
 
@@ -108,7 +108,7 @@ def task_type(name: str, *, input_schema: type[Schema], mode: Mode = "coroutine"
         defaults: further attributes of `TaskType`.
 
     Raises:
-        ValueError: the name is taken, or the function does not fit the mode.
+        ValueError: the name is taken, the function does not fit the mode, or there is no such default.
     """
 
     def register(handler: H) -> H:
@@ -118,6 +118,10 @@ def task_type(name: str, *, input_schema: type[Schema], mode: Mode = "coroutine"
             raise ValueError(f"task type {name!r}: there is no mode {mode!r}")
         if inspect.iscoroutinefunction(handler) != (mode == "coroutine"):
             raise ValueError(f"task type {name!r}: mode {mode!r} does not fit this function")
+        if unknown := defaults.keys() - {field.name for field in fields(TaskType)}:
+            raise ValueError(f"task type {name!r}: there is no {', '.join(sorted(unknown))}")
+        if not isinstance(defaults.get("retry", DEFAULT_POLICY), RetryPolicy):
+            raise ValueError(f"task type {name!r}: retry must be a jobs.retry.RetryPolicy")
         _registered[name] = TaskType(name, handler, input_schema, mode, **defaults)
         return handler
 
