@@ -118,9 +118,7 @@ class Book:
         if output is None or path is None or not path.exists():
             if output and output.exists() and output.stat().st_size:
                 raise Problem(f"{output} exists already, and no batch was writing it; name another file", WRONG)
-            book = cls(url, digest, salt, path=path)
-            book.save()
-            return book
+            return cls(url, digest, salt, path=path)
         try:
             book = cls(**{**orjson.loads(path.read_bytes()), "path": path})
         except (ValueError, TypeError):
@@ -215,6 +213,9 @@ class Run:
         missing = self._plan.chunks[len(self.book.batches) :]
         if not missing:
             return
+        if self.book.path and not self.book.batches:
+            self._client.get("/api/v1/health")  # a wrong address is not to be written down
+            self.book.save()
         with closing(self._source.tasks()) as tasks:
             position = sum(self._plan.chunks) - sum(missing)
             next(islice(tasks, position, position), None)

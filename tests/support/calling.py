@@ -56,6 +56,8 @@ class Batches:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
+        if path == "/api/v1/health":
+            return httpx.Response(200, json={"status": "ok"})
         if path == "/api/v1/tasks/batch":
             return self._submit(request)
         if path.endswith("/cancel"):

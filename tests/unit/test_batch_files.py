@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
 from api.schemas import NewTask
 from cli import batch, reading
 from cli.problems import Problem
-from tests.support.calling import Batches, lines_of
+from tests.support.calling import Batches, Service, lines_of
 
 
 def read(path: Path, form: str = "jsonl", **defaults: Any) -> list[reading.Task]:
@@ -130,6 +131,12 @@ class TestRuns:
         file.write_text('{"prompt": "another"}\n')
         assert self.call(played, file, out) == 2
         assert len(lines_of(out)) == 7
+
+    def test_a_wrong_address_is_not_remembered(self, file: Path, out: Path) -> None:
+        nobody = Service(lambda _request: httpx.ConnectError("refused"))
+        assert nobody.run("batch", str(file), "-o", str(out), "--model", "m") == 6
+        assert not Path(f"{out}.state").exists()
+        assert self.call(Batches(), file, out) == 0
 
     def test_failed_tasks_are_exit_code_1_also_when_an_earlier_run_wrote_them(self, file: Path, out: Path) -> None:
         played = Batches()
