@@ -214,4 +214,4 @@ def _is_here(url: str) -> bool:
 
 def _unreachable(url: str, error: httpx.TransportError) -> str:
     why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
-    return f"{url} does not answer ({why}); is it running, and is PRESSROOM_URL right?"
+    return f"{url} does not answer ({why}); is it running, and is PRESSROOM_URL (or PORT) right?"

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import click
+import orjson
 
 from cli import show
 from cli.client import Client, Connect
@@ -29,7 +30,7 @@ def schedules(connect: Connect, number: int | None, json: bool) -> None:
     show.facts([
         ("schedule", found["id"]), ("name", found["name"]), ("executor", found["task_type"]), ("when", _when(found)),
         ("active", "yes" if found["is_active"] else "no, paused"), ("next", show.moment(found["next_run_at"])),
-        ("last", show.moment(found["last_run_at"])), ("params", found["params"]),
+        ("last", show.moment(found["last_run_at"])), ("params", orjson.dumps(found["params"]).decode()),
     ])  # fmt: skip
     if fired:
         click.echo()
