@@ -83,7 +83,9 @@ def _attempts(events: list[Row]) -> list[dict[str, Any]]:
                 "outcome": Status.PROCESSING,
             }
         elif event["from_status"] == Status.PROCESSING != event["to_status"] and found:
-            found[max(found)] |= {"ended": event["at"], "outcome": event["to_status"]}
+            # One that did not end by itself, with its worker for instance, waits again as if it had not been.
+            outcome = "given back" if event["to_status"] == Status.PENDING else event["to_status"]
+            found[max(found)] |= {"ended": event["at"], "outcome": outcome}
     return list(found.values())
 
 

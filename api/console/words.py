@@ -38,6 +38,7 @@ _STATES: Final = {
     "ATTEMPTED": ("…", _noted("Begun"), "warn"),
     "active": ("✓", _noted("Active"), "good"),
     "paused": ("‖", _noted("Paused"), "quiet"),
+    "given back": ("↻", _noted("Given back"), "warn"),
     "well": ("✓", _noted("OK"), "good"),
     "away": ("✕", _noted("Away"), "bad"),
     "in force": ("✓", _noted("In force"), "good"),
@@ -50,6 +51,10 @@ _REASONS: Final = {
     "overlap": _noted("the last one still worked"),
     "misfire_policy": _noted("missed while nothing ran"),
     "impossible": _noted("it could not be fired"),
+    "worker_lost": _noted("the worker was lost"),
+    "handed back": _noted("the worker stopped, and handed it back"),
+    "retried on request": _noted("retried on request"),
+    "soft_limit": _noted("its time is nearly over"),
 }
 _POLICIES: Final = {
     "fire_once": _noted("fire once for all of them"),
@@ -112,6 +117,9 @@ _FIELDS: Final = {
     "waited_seconds": _noted("Waited"),
     "run_seconds": _noted("Ran"),
     "error": _noted("Error"),
+    "reason": _noted("Reason"),
+    "warning": _noted("Warning"),
+    "delay": _noted("Next attempt after"),
     "delay_until": _noted("Not before"),
     "input": _noted("Input"),
 }
@@ -135,7 +143,7 @@ def sign(state: str) -> str:
 
 
 def reason(code: str) -> str:
-    """Why a slot was skipped."""
+    """Why a slot was skipped, or something happened to a task."""
     return _(_REASONS[code]) if code in _REASONS else code
 
 

@@ -227,6 +227,20 @@ class TestTasks:
         for piece in ("2.000000 CNY", "750,000", "Attempt 1", "Completed"):
             assert piece in said
 
+    def test_an_attempt_that_ended_with_its_worker_is_not_shown_as_waiting(
+        self, client: FlaskClient, database: Database
+    ) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+        sql(
+            database,
+            """INSERT INTO task_events (task_id, from_status, to_status, attempt, worker, detail) VALUES
+               (1, 'PENDING', 'PROCESSING', 1, 'w', NULL),
+               (1, 'PROCESSING', 'PENDING', 0, 'w', '{"reason": "worker_lost", "delay": 1.187441609858496}')""",
+        )
+        said = page(client, "/tasks/1")
+        for piece in ("Given back", "the worker was lost", "Next attempt after: 1.2 s"):
+            assert piece in said
+
     def test_no_tasks_yet_says_how_to_submit_the_first(self, client: FlaskClient) -> None:
         assert "No tasks yet" in page(client, "/tasks")
         assert "No task fits" in page(client, "/tasks?status=FAILED")
