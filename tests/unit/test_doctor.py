@@ -20,7 +20,9 @@ def test_the_embedded_redis_is_missed_only_where_it_is_needed(
             raise importlib.metadata.PackageNotFoundError(name)
         return pins[name]
 
-    pins = {name: version for name, version, _ in doctor._PIN.findall(doctor._PINS.read_text(encoding="utf-8"))}
+    pins: dict[str, str] = {
+        name: version for name, version, _ in doctor._PIN.findall(doctor._PINS.read_text(encoding="utf-8"))
+    }
     monkeypatch.setattr(importlib.metadata, "version", without_it)
     assert doctor._versions(embedded_redis=embedded).state == state
 
