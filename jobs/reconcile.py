@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 _GRACE_SECONDS: Final = 2.0  # an id may be on its way between PostgreSQL, Redis and a worker for so long
 _HORIZON_SECONDS: Final = 60.0  # how far ahead the clock is filled
 _LIMIT: Final = 5000  # rows in one statement
+_PAGE: Final = 2000  # rows compared with Redis in one pass: each may lie in a page of its own
 _BEGINNING: Final = (datetime.min.replace(tzinfo=UTC), 0)
 _KEEP_IDEMPOTENCY_HOURS: Final = 24
 _MOST_TOLD: Final = 100  # ids in a log line
@@ -129,9 +130,9 @@ class Reconciler:
         while True:
             after, after_id = self._page_after
             page = self._database.all(
-                "announced", {"after": after, "after_id": after_id, "grace": _GRACE_SECONDS, "limit": _LIMIT}
+                "announced", {"after": after, "after_id": after_id, "grace": _GRACE_SECONDS, "limit": _PAGE}
             )
-            is_last = sum(len(place["ids"]) for place in page) < _LIMIT
+            is_last = sum(len(place["ids"]) for place in page) < _PAGE
             self._page_after = _BEGINNING if is_last else (page[0]["last_at"], page[0]["last_id"])
             missing = self._doorbell.missing(page)
             if missing:

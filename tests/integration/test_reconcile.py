@@ -275,7 +275,7 @@ class TestForgetfulRedis:
     def test_a_loss_far_behind_is_found_a_page_in_each_pass(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("jobs.reconcile._LIMIT", 7)
+        monkeypatch.setattr("jobs.reconcile._PAGE", 7)
         ids = [world.submit() for _ in range(20)]
         world.later(10)
         world.forget(ids[16])
@@ -294,7 +294,7 @@ class TestForgetfulRedis:
         assert len(world.queued()) == 21
 
     def test_many_are_announced_in_chunks(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("jobs.reconcile._LIMIT", 7)
+        monkeypatch.setattr("jobs.reconcile._PAGE", 7)
         tasks = [{"prompt": "p", "model": "m"}] * 50
         world.client.post("/api/v1/tasks/batch", json={"tasks": tasks})
         world.later(10)

@@ -138,7 +138,8 @@ FROM (SELECT * FROM tokens_summed WHERE day = '-infinity' UNION ALL SELECT * FRO
 -- Tasks that could be started now, and those whose time has not come; BLOCKED ones wait for other tasks.
 SELECT queue, count(*) FILTER (WHERE ready_at <= now()) AS depth, count(*) FILTER (WHERE ready_at > now()) AS delayed,
        extract(epoch FROM now() - min(ready_at) FILTER (WHERE ready_at <= now()))::float8 AS oldest_age_seconds
-FROM tasks WHERE status IN ('PENDING', 'RETRYING') GROUP BY queue
+FROM tasks WHERE status IN ('PENDING', 'RETRYING') AND queue <> '' -- so that tasks_waiting serves
+GROUP BY queue
 
 -- name: count_blocked
 SELECT count(*) AS tasks FROM tasks WHERE status = 'BLOCKED'
