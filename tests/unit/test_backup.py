@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -63,3 +64,21 @@ def test_a_restore_without_a_file_says_how_to_name_one(
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(backup.BackupError, match="no file"):
         asyncio.run(backup.restore("postgresql://127.0.0.1:1/x", tmp_path / "none.dump"))
+
+
+def test_what_servers_before_17_do_not_know_is_left_out_and_only_at_the_head() -> None:
+    head = b"--\n-- PostgreSQL database dump\n--\n"
+    setting = b"SET transaction_timeout = 0;\n"
+    rest = b"SET lock_timeout = 0;\n" + b"x" * 100_000 + b"\n" + setting
+    assert asyncio.run(_poured(head + setting + rest)) == head + rest
+
+
+async def _poured(script: bytes) -> bytes:
+    source = asyncio.StreamReader()
+    source.feed_data(script)
+    source.feed_eof()
+    written = bytearray()
+    target = create_autospec(asyncio.StreamWriter, instance=True)
+    target.write.side_effect = written.extend
+    await backup._pour(source, target)
+    return bytes(written)
