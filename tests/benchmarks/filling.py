@@ -10,7 +10,6 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from jobs.store.migrate import migrate
 from jobs.store.queries import QUERIES
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.pressroom import create_database, database_url
@@ -70,7 +69,6 @@ def filled(bench: Bench, name: str, total: int) -> str:
     """A database with so many ended tasks of the last 30 days; returns its URL."""
     create_database(bench, name)
     url = database_url(bench, name)
-    migrate(url)
     numbers = {"total": total, "batched": min(_BATCH_TASKS, total // 10)}
     with psycopg.connect(url, autocommit=True) as connection, ThreadPoolExecutor(os.cpu_count()) as threads:
         connection.execute("INSERT INTO batches (total, completed_at) VALUES (%s, now())", (_BATCH_TASKS,))

@@ -11,7 +11,7 @@ from tests.benchmarks.pressroom import Running, exists, pressroom
 from tests.support.waiting import wait_until
 
 _SLOTS = (50, 100, 200, 400, 800, 1600)
-_WAVES = 3
+_WAVES = 2
 _LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
 _SIZES = (0, 100_000, TASKS)
 _WINDOW_SECONDS = 2.0

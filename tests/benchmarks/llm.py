@@ -6,13 +6,13 @@ from typing import Any
 from tests.benchmarks.bench import Bench, Contestant, Measured
 from tests.benchmarks.pressroom import pressroom
 
-_WAVES = {200: 12, 800: 6, 1600: 4}  # tasks for each slot
+_WAVES = {200: 10, 800: 5, 1600: 3}  # tasks for each slot
 CALL = {"prompt": "Say something long.", "model": "m"}
 _PEERS: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
     # who, script, in flight, tasks for each slot, options
-    ("SAQ, aiohttp", "saq_peer", 200, 12, {}),
+    ("SAQ, aiohttp", "saq_peer", 200, 10, {}),
     ("Celery, gevent 200", "celery_peer", 200, 3, {"pool": "gevent"}),
-    ("RQ, 4 SimpleWorkers: 4 in flight", "rq_peer", 4, 3, {"processes": 4}),
+    ("RQ, 4 SimpleWorkers: 4 in flight", "rq_peer", 4, 2, {"processes": 4}),
 )
 
 

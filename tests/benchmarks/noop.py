@@ -11,8 +11,8 @@ _LOAD = "tasks that do nothing"
 _PEERS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
     # who, script, tasks, options
     ("Dramatiq, 2 processes of 8 threads", "dramatiq_peer", 10_000, {"processes": 2, "slots": 8}),
-    ("Celery, prefork 2", "celery_peer", 2_000, {"pool": "prefork", "slots": 2, "prefetch": 100}),
-    ("RQ, 2 SimpleWorkers", "rq_peer", 1_200, {"processes": 2}),
+    ("Celery, prefork 2", "celery_peer", 1_500, {"pool": "prefork", "slots": 2, "prefetch": 100}),
+    ("RQ, 2 SimpleWorkers", "rq_peer", 900, {"processes": 2}),
 )
 
 

@@ -11,7 +11,7 @@ from tests.support.waiting import wait_until
 
 _BACKLOG = 10_000
 _CELERY_BACKLOG = 2_000  # it is slow to submit; its lists for each priority make the rest equal
-_SAMPLES = 150
+_SAMPLES = 100
 _SHORT = 0.02
 _SHARES = "high=1.0,default=0.9,low=0.7"  # as they are by default
 _STARTED = """

@@ -9,7 +9,7 @@ T = TypeVar("T")
 _POLL_SECONDS = 0.02
 
 
-def wait_until(check: Callable[[], T], description: str, limit: float = 20.0) -> T:
+def wait_until(check: Callable[[], T], description: str, limit: float = 20.0, every: float = _POLL_SECONDS) -> T:
     """The first true answer of `check`; fails, with the last answer, when there is none in time."""
     deadline = time.monotonic() + limit
     while True:
@@ -18,4 +18,4 @@ def wait_until(check: Callable[[], T], description: str, limit: float = 20.0) ->
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {limit:g} s for: {description}; last seen: {answer!r}")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(every)
