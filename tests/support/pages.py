@@ -27,7 +27,7 @@ ELSEWHERE: Final = {
     "make (gauntlet|fuzz|bench|lint)": "takes minutes",
     "make (format|requirements|translations|reference)": "changes the checkout",
     "python -m jobs.store.migrate": "wants the URL of a database",
-    "(heroku|git|docker|kubectl|systemctl|useradd|cp) ": "wants a platform, or root",
+    "(heroku|git|docker|kubectl|systemctl|systemd-run|useradd|cp) ": "wants a platform, or root",
     "ln -s": "changes the home of who reads it",
     'eval "\\$\\(pressroom completion zsh': "wants zsh",
     "grep -h": "looks for a request of long ago",
