@@ -1,13 +1,14 @@
 -- Moves between states. Every statement guards with the states that lifecycle.py allows, locks rows in
 -- the order of their ids (so that two of them never wait for each other), and writes the event rows. Those that
--- move tasks on return them as jobs/hooks.py wants to see them.
+-- move tasks on return them as jobs/hooks.py wants to see them. Where ids are given, `status || ''` keeps
+-- the planner from the indexes that begin with the state: what left it lies there until vacuumed.
 
 -- name: claim_tasks
 -- PENDING | RETRYING -> PROCESSING, for those of the ids that may start now, unless the worker was given up
 -- for dead. An attempt counts from here.
 WITH chosen AS (
     SELECT id, status FROM tasks
-    WHERE id = ANY (%(ids)s) AND status = ANY (%(sources)s) AND (due_at IS NULL OR due_at <= now())
+    WHERE id = ANY (%(ids)s) AND status || '' = ANY (%(sources)s) AND (due_at IS NULL OR due_at <= now())
       AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND stopped_at IS NULL)
     ORDER BY id FOR UPDATE
 ), claimed AS (
@@ -42,7 +43,7 @@ WITH outcome AS (
            CASE WHEN t.cancel_requested_at IS NOT NULL AND o.status <> 'COMPLETED' THEN 'CANCELLED' ELSE o.status END
                AS status
     FROM tasks AS t JOIN outcome AS o ON o.id = t.id AND o.fence = t.fence
-    WHERE t.status = 'PROCESSING' AND o.status = ANY (%(targets)s)
+    WHERE t.status || '' = 'PROCESSING' AND o.status = ANY (%(targets)s)
     ORDER BY t.id FOR UPDATE OF t
 ), recorded AS (
     UPDATE tasks AS t
