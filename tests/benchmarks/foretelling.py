@@ -25,9 +25,8 @@ BREAKS = """
 What breaks first, and the setting that moves it:
 
 1. **Connections of PostgreSQL.** A worker keeps some open, and may have six; by itself, PostgreSQL takes 100 in all.
-   Raise `max_connections`, or put a pooler between in transaction mode that knows prepared statements (PgBouncer from
-   1.21 with `max_prepared_statements`): it needs about twice as many to the server as are at work. No statement relies
-   on more than its transaction; still, no pooler was there when this was measured.
+   Raise `max_connections`, or put a pooler between in transaction mode: it needs about twice as many to the server as
+   are at work. No pooler was there when this was measured.
 2. **Redis's one core**, and **PostgreSQL's cores** soon after, where calls are short. Have fewer workers with more
    slots (`WORKER_CONCURRENCY`): what a worker does at about the same time goes in one script, one statement and one
    commit, so that a task costs both the less, the more tasks a worker has.

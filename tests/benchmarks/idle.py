@@ -51,11 +51,15 @@ def _ready(started: Running) -> Measured:
 
 @contextmanager
 def _statements_logged(started: Running) -> Iterator[None]:
-    for value in ("all", "none"):
-        started.database.execute(f"ALTER SYSTEM SET log_statement = '{value}'".encode())
+    def log(what: str) -> None:
+        started.database.execute(f"ALTER SYSTEM SET log_statement = '{what}'".encode())
         started.database.execute("SELECT pg_reload_conf()")
-        if value == "all":
-            yield
+
+    log("all")
+    try:
+        yield
+    finally:
+        log("none")
 
 
 def _idle(started: Running, bench: Bench) -> Measured:

@@ -8,11 +8,11 @@ from tests.benchmarks.pressroom import pressroom
 
 _WAVES = {200: 10, 800: 5, 1600: 3}  # tasks for each slot
 CALL = {"prompt": "Say something long.", "model": "m"}
-_PEERS: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
-    # who, script, in flight, tasks for each slot, options
-    ("SAQ, aiohttp", "saq_peer", 200, 10, {}),
-    ("Celery, gevent 200", "celery_peer", 200, 3, {"pool": "gevent"}),
-    ("RQ, 4 SimpleWorkers: 4 in flight", "rq_peer", 4, 2, {"processes": 4}),
+_PEERS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
+    # who, script, in flight, options
+    ("SAQ, aiohttp", "saq_peer", 200, {}),
+    ("Celery, gevent 200", "celery_peer", 200, {"pool": "gevent"}),
+    ("RQ, 4 SimpleWorkers: 4 in flight", "rq_peer", 4, {"processes": 4}),
 )
 
 
@@ -28,7 +28,7 @@ def measure(bench: Bench) -> None:
             contestants.append(Contestant(load, "no queue: asyncio, aiohttp", bare))
         contestants += [
             Contestant(load, who, partial(_peer, bench, script, places, places * bench.count(waves, 2), options))
-            for who, script, places, waves, options in _PEERS
+            for who, script, places, options in _PEERS
             if slots == min(_WAVES)
         ]
     bench.compare(contestants)

@@ -14,7 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.gauntlet", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the same blows fall in the same order")
     parser.add_argument("--tasks", type=int, default=2000, help="at least so many are acknowledged")
-    parser.add_argument("--blows", type=int, default=40)
+    parser.add_argument("--blows", type=int, default=42)
     parser.add_argument("--only", nargs="*", default=(), choices=[kind.name for kind in KINDS], metavar="KIND")
     chosen = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="pressroom-gauntlet-"))

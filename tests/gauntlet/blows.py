@@ -1,4 +1,4 @@
-"""What the gauntlet does to a cluster. Each blow returns when its harm is over."""
+"""What the gauntlet does to a cluster. Each blow returns when its harm is over, and raises where it could do none."""
 
 import random
 import signal
@@ -13,6 +13,9 @@ import redis
 
 from jobs.beats import LEASE_SECONDS
 from tests.gauntlet.cluster import SCHEDULERS, WEBS, WORKERS, Cluster, Process
+from tests.support.waiting import wait_until
+
+_PATIENCE_SECONDS = 40.0
 
 Blow = Callable[[Cluster, random.Random], str]
 """Returns what it did."""
@@ -44,10 +47,19 @@ def blow(after: str = "") -> Callable[[Blow], Blow]:
     return add
 
 
-def _kill_one(processes: list[psutil.Process], chance: random.Random) -> None:
-    for process in chance.sample(processes, min(1, len(processes))):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+def _kill_one(among: Callable[[], list[psutil.Process]], chance: random.Random) -> str:
+    """One of these, as soon as there is any; says of how many."""
+
+    def killed() -> str | None:
+        if not (processes := among()):
+            return None
+        try:
+            chance.choice(processes).kill()
+        except psutil.NoSuchProcess:
+            return None
+        return f"one of {len(processes)}"
+
+    return wait_until(killed, "there is a process to kill", _PATIENCE_SECONDS) or ""
 
 
 # Processes
@@ -57,8 +69,7 @@ def _kill_one(processes: list[psutil.Process], chance: random.Random) -> None:
 def kill_web(cluster: Cluster, chance: random.Random) -> str:
     """The server, or the process that answers."""
     web = cluster.one(WEBS, chance)
-    _kill_one(web.all(), chance)
-    return web.name
+    return f"{web.name}, {_kill_one(web.all, chance)}"
 
 
 @blow("worker")
@@ -80,9 +91,8 @@ def kill_both_workers(cluster: Cluster, _chance: random.Random) -> str:
 @blow()
 def kill_member(cluster: Cluster, chance: random.Random) -> str:
     """A child of a worker, at work or not."""
-    children = cluster.one(WORKERS, chance).all()[1:]
-    _kill_one(children, chance)
-    return f"one of {len(children)}"
+    worker = cluster.one(WORKERS, chance)
+    return _kill_one(lambda: worker.all()[1:], chance)
 
 
 @blow()
@@ -125,8 +135,8 @@ def kill_at_commit(cluster: Cluster, chance: random.Random) -> str:
                 victim.kill()
         done.set()
 
-    cluster.proxies.at_commit(f"{name} postgres", chance.randint(1, 20), kill)
-    done.wait(20)
+    with cluster.proxies.at_commit(f"{name} postgres", chance.randint(1, 20), kill):
+        assert done.wait(_PATIENCE_SECONDS), f"{name} had nothing committed"
     return name
 
 
@@ -184,8 +194,7 @@ def kill_postgres(cluster: Cluster, _chance: random.Random) -> str:
 @blow("postgres")
 def kill_backend(cluster: Cluster, chance: random.Random) -> str:
     """One of its processes, upon which it restarts itself."""
-    _kill_one(cluster.processes["postgres"].all()[1:], chance)
-    return ""
+    return _kill_one(lambda: cluster.processes["postgres"].all()[1:], chance)
 
 
 @blow("postgres")

@@ -54,9 +54,9 @@ class Process:
         identity = {name: self._popen[name] for name in ("user", "group", "extra_groups") if name in self._popen}
         limit = f"--fsize={'unlimited' if size < 0 else size}:"
         for process in self.all():
-            # One that has ended meanwhile has no limit either.
             command = ["prlimit", "--pid", str(process.pid), limit]
-            subprocess.run(command, check=False, capture_output=True, cwd="/", **identity)
+            # A child that has ended meanwhile has no limit either.
+            subprocess.run(command, check=process.pid == self.pid, capture_output=True, cwd="/", **identity)
 
     def watch(self) -> None:
         """Start it again where it has ended."""
@@ -113,7 +113,6 @@ class Cluster:
         self.seed = seed
         self.proxies = Proxies()
         self.processes: dict[str, Process] = {}
-        self.watched = threading.Event()
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="watcher")
         self._pg_port, self._redis_port, model_port = free_port(), free_port(), free_port()

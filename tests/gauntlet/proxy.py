@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 State = Literal["open", "cut", "silent"]
@@ -109,10 +109,15 @@ class Proxies:
             if name.endswith(end):
                 asyncio.run_coroutine_threadsafe(proxy.set(state), self._loop).result(10)
 
-    def at_commit(self, name: str, number: int, do: Callable[[], object]) -> None:
-        """Call once when PostgreSQL has done so many things, of the last of which the client never hears."""
-        self._proxies[name].commits_left = number
-        self._proxies[name].on_commit = do
+    @contextmanager
+    def at_commit(self, name: str, number: int, do: Callable[[], object]) -> Iterator[None]:
+        """In the block, call once PostgreSQL has done so many things, of the last of which the client never hears."""
+        proxy = self._proxies[name]
+        proxy.commits_left, proxy.on_commit = number, do
+        try:
+            yield
+        finally:
+            proxy.on_commit = None
 
     def close(self) -> None:
         """Stop, whatever is connected."""

@@ -121,6 +121,7 @@ class Run:
             rerun = self._rerun(held, began)
             said += f", tasks run again after {rerun:.2f} s"
             self._report.reruns.append(rerun)
+        wait_until(self._cluster.is_well, "all processes are there again", _RECOVERY_SECONDS)
         if wrong := list(invariants.standing(self._cluster)):
             self._report.wrong += [f"after {kind.name}: {one}" for one in wrong]
             said += f" WRONG {wrong}"
@@ -149,7 +150,7 @@ class Run:
         return time.monotonic() - began
 
     def _flows(self) -> None:
-        """Returns when a fresh urgent task has gone all the way, and both workers are there again."""
+        """Returns when a fresh urgent task has gone all the way."""
         self._probe_number += 1
         tag = f"probe-{self._probe_number}"
         task = {"prompt": tag, "model": "probe", "priority": 10, "timeout_seconds": 8, "max_retries": 20}

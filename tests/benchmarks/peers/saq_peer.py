@@ -30,17 +30,11 @@ async def call(context: dict[str, Any]) -> str:
     return text
 
 
-async def noop(_: dict[str, Any]) -> None:
-    """Nothing."""
-    _tally.begin()
-    _tally.end()
-
-
-async def _submit(name: str, tasks: int) -> None:
+async def _submit(tasks: int) -> None:
     queue = _queue()
     await queue.connect()
     for start in range(0, tasks, 500):
-        await asyncio.gather(*(queue.enqueue(name, timeout=60) for _ in range(min(500, tasks - start))))
+        await asyncio.gather(*(queue.enqueue("call", timeout=60) for _ in range(min(500, tasks - start))))
     await queue.disconnect()
 
 
@@ -49,12 +43,12 @@ async def _work() -> None:
         context["session"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         context["url"] = f"{options()['endpoint']}/chat/completions"
 
-    await Worker(_queue(), [call, noop], concurrency=options()["slots"], startup=begin).start()
+    await Worker(_queue(), [call], concurrency=options()["slots"], startup=begin).start()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "work":
         uvloop.run(_work())
     else:
-        uvloop.run(_submit("call" if sys.argv[1] == "llm" else "noop", options()["tasks"]))
+        uvloop.run(_submit(options()["tasks"]))
         answer(**performed([python("tests.benchmarks.peers.saq_peer", "work")]))
