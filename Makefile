@@ -6,13 +6,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --re
 COMPILE := $(BIN)/uv pip compile --quiet --no-header --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url
 
-.PHONY: run restore keys test test-browser gauntlet fuzz bench lint format requirements translations reference clean
+.PHONY: run restore drill keys test test-browser gauntlet fuzz bench lint format requirements translations reference clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/python -m deploy.run
 
 restore: $(VENV)/.run
 	@exec $(BIN)/python -m jobs.backup restore "$(FILE)"
+
+drill: $(VENV)/.run
+	@exec $(BIN)/python -m deploy.drill "$(FILE)"
 
 keys: $(VENV)/.run
 	@$(BIN)/python -m jobs.keys $(ARGS)
@@ -64,18 +67,20 @@ clean:
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Quiet on standard output: that of `make keys` goes into files.
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit("Pressroom needs Python 3.11 or newer; set PYTHON=python3.11") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.run: requirements.txt | $(VENV)/.made
-	$(INSTALL) -r requirements.txt
+	@echo "pressroom: installing requirements.txt into $(VENV)" >&2
+	@$(INSTALL) -r requirements.txt
 	@ln -sf ../../deploy/pressroom $(BIN)/pressroom
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(INSTALL) -r requirements-dev.txt
+	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 # What the benchmark compares with. Without a network it measures Pressroom alone, and says so.

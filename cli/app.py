@@ -1,14 +1,16 @@
 """The command `pressroom`: its options, its commands, and how it ends."""
 
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import click
 
 from cli import connection, machine, service, tasks
 from cli.client import Client, Connect
-from cli.problems import BAD_OUTCOME, INTERRUPTED, WRONG, Problem, say
+from cli.problems import BAD_OUTCOME, INTERRUPTED, UNEXPECTED, WRONG, Problem, say
 from jobs import __version__
 
 
@@ -26,7 +28,7 @@ def cli(context: click.Context, url: str | None, key_file: str | None, patience:
 
     Variables may stand in a file .env in the current directory. Exit codes: 0 done; 1 done, but a task failed or a
     check found something; 2 wrong usage or input; 3 no or too small a key; 4 there is no such thing; 5 its state does
-    not allow it; 6 the service is away or busy; 130 interrupted.
+    not allow it; 6 the service is away or busy; 70 a mistake of this command; 130 interrupted.
     """
     context.obj = context.obj or partial(_connect, url, key_file, patience)
 
@@ -75,4 +77,14 @@ def main(arguments: Sequence[str] | None = None, connect: Connect | None = None)
     except OSError as error:
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return WRONG
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is said in a line, and without secrets
+        say(f"an answer or an input that this command does not know: {_told(error)}. Please report it.")
+        return UNEXPECTED
     return code if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> str:
+    """What it is, and the last of our lines that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = [frame for frame in frames if Path(frame.filename).parent == Path(__file__).parent][-1]
+    return f"{type(error).__name__}: {error} (cli/{Path(last.filename).name}, line {last.lineno})"

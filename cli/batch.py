@@ -9,28 +9,27 @@ number of whole lines is how far we are.
 import fcntl
 import hashlib
 import os
-import time
 from array import array
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
+from uuid import uuid4
 
 import orjson
 
 from cli.client import Client
-from cli.live import Progress
+from cli.live import Progress, ended
 from cli.problems import CONFLICT, NOT_THERE, WRONG, BadTasks, Problem, say
 from cli.reading import Task, place, read, wrong_lines
 from jobs.lifecycle import TERMINAL
 
 MOST_TASKS: Final = 10_000  # that the service takes in one request
-_MOST_BYTES: Final = 32 * 1024 * 1024  # of which it reads 64 MiB
+_MOST_BYTES: Final = 4 * 1024 * 1024  # it reads more, but waits for a slow line only for so long
 _PAGE_LEAST, _PAGE_MOST = 50, 1000
-_FETCH_SECONDS: Final = 1.0  # between looks at what has ended
 _KEPT: Final = ("id", "status", "prompt", "input", "result", "error", "usage", "metadata")
 
 
@@ -42,12 +41,13 @@ class Source:
     name: str
     form: str
     defaults: Mapping[str, Any]
+    model: str | None = None
 
     def tasks(self) -> Generator[Task, None, None]:
         """All of them."""
         try:
             with self.path.open("rb") as file:
-                yield from read(file, self.name, self.form, self.defaults)
+                yield from read(file, self.name, self.form, self.defaults, self.model)
         except OSError as error:
             raise Problem(f"{self.name}: {error.strerror}", WRONG) from None
 
@@ -69,7 +69,10 @@ class Plan:
         """
         hashed, lines, chunks, size = hashlib.sha256(), array("Q"), [0], 0
         for task in source.tasks():
-            content = orjson.dumps(task.body, option=orjson.OPT_SORT_KEYS)
+            try:
+                content = orjson.dumps([[task.body]], option=orjson.OPT_SORT_KEYS)  # as deep as in a request
+            except TypeError as error:
+                raise wrong_lines([place(source.name, task.line, "", f"cannot be sent: {error}")]) from None
             hashed.update(content + b"\n")
             size += len(content)
             if chunks[-1] == MOST_TASKS or (size > _MOST_BYTES and chunks[-1]):
@@ -84,12 +87,18 @@ class Plan:
 
 @dataclass(slots=True)
 class Book:
-    """What a run leaves for the next one, in `OUTPUT.state`."""
+    """What a run leaves for the next one, in `OUTPUT.state`.
+
+    Attributes:
+        salt: of runs that submit anew what was submitted before.
+        taken_back: how often what was submitted had to be cancelled again; the service still knows it by its keys.
+    """
 
     url: str
     digest: str
     salt: str = ""
     batches: list[int] = field(default_factory=list)
+    taken_back: int = 0
     path: Path | None = field(default=None, repr=False)
 
     def save(self) -> None:
@@ -105,15 +114,17 @@ class Book:
 
     def key(self, number: int) -> str:
         """The Idempotency-Key of a chunk."""
-        return f"batch-{self.digest[:40]}{self.salt}-{number}"
+        tries = f"-t{self.taken_back}" if self.taken_back else ""
+        return f"batch-{self.digest[:40]}{self.salt}{tries}-{number}"
 
     @classmethod
-    def begin(cls, output: Path | None, url: str, digest: str, salt: str) -> "Book":
+    def begin(cls, output: Path | None, url: str, digest: str, *, again: bool) -> "Book":
         """The one that lies beside the output, or a new one.
 
         Raises:
             Problem: the output is another run's.
         """
+        salt = f"-{uuid4().hex[:8]}" if again else ""
         path = output.with_name(f"{output.name}.state") if output else None
         if output is None or path is None or not path.exists():
             if output and output.exists() and output.stat().st_size:
@@ -123,7 +134,9 @@ class Book:
             book = cls(**{**orjson.loads(path.read_bytes()), "path": path})
         except (ValueError, TypeError):
             raise Problem(f"{path} is not what this command left there", WRONG) from None
-        if book.digest != digest or salt:
+        if not book.batches and book.digest != digest:
+            return replace(book, url=url, digest=digest, salt=salt)  # nothing is left of the other tasks
+        if book.digest != digest or (again and not book.salt):
             why = "of other tasks than these" if book.digest != digest else "there; --again needs another"
             raise Problem(f"{output} has the answers {why}; name another file, or remove it and {path}", WRONG)
         if book.url != url:
@@ -225,18 +238,17 @@ class Run:
         for count in missing:
             chunk = list(islice(tasks, count))
             try:
-                answer = self._client.post(
+                made, is_old = self._client.create(
                     "/api/v1/tasks/batch",
                     {"tasks": [task.body for task in chunk]},
-                    key=self.book.key(len(self.book.batches)),
+                    self.book.key(len(self.book.batches)),
                 )
             except BadTasks as error:
                 self._take_back()
                 raise self._refused(error, chunk) from None
-            batch_id = answer.json()["id"]
-            if answer.headers.get("Idempotent-Replayed"):
-                say(f"these tasks were submitted before, as batch {batch_id}: nothing is done twice (see --again)")
-            self.book.batches.append(batch_id)
+            if is_old:
+                say(f"these tasks were submitted before, as batch {made['id']}: nothing is done twice (see --again)")
+            self.book.batches.append(made["id"])
             self.book.save()
 
     def _refused(self, error: BadTasks, chunk: list[Task]) -> Problem:
@@ -247,10 +259,20 @@ class Run:
         )
 
     def _take_back(self) -> None:
-        """Cancel what was submitted before a chunk was refused."""
+        """Cancel what was submitted before a chunk was refused; of what cannot be, say so and go on."""
         for batch_id in self.book.batches:
-            self._client.post(f"/api/v1/batches/{batch_id}/cancel")
-        if self.book.path:
+            try:
+                self._client.post(f"/api/v1/batches/{batch_id}/cancel")
+            except Problem as problem:
+                if problem.code != CONFLICT:  # else it has ended already
+                    say(f"batch {batch_id} is not cancelled: {problem.message}")
+        if self.book.batches and not self.book.path:
+            say("the service knows these tasks for a day, as cancelled: submit them anew with -o FILE --again")
+        self.book.taken_back += bool(self.book.batches)
+        self.book.batches.clear()
+        if self.book.taken_back:
+            self.book.save()
+        elif self.book.path:
             self.book.path.unlink(missing_ok=True)
 
     def collect(self) -> None:
@@ -262,17 +284,16 @@ class Run:
             first += count
 
     def _collect(self, batch_id: int, first: int, count: int) -> None:
-        looked, size = 0.0, _PAGE_MOST
+        size = _PAGE_MOST
         # Once more where a task was retried between the end of the events and our look.
         while self._output.written < first + count:
+            # An event comes twice a second at most. None is passed over: the next one may be an hour away.
             for event in self._client.follow(f"/api/v1/batches/{batch_id}/events"):
                 if event.kind == "batch":
                     counts = event.data["counts"]
-                    self.progress.done = max(first + _ended(counts), self._output.written)
+                    self.progress.done = max(first + ended(counts), self._output.written)
                     self.progress.failed = max(self._output.bad, counts.get("FAILED", 0) + counts.get("CANCELLED", 0))
-                if event.kind == "end" or time.monotonic() - looked > _FETCH_SECONDS:
-                    size = self._fetch(batch_id, first, count, size)
-                    looked = time.monotonic()
+                size = self._fetch(batch_id, first, count, size)
 
     def _fetch(self, batch_id: int, first: int, count: int, size: int) -> int:
         """Write what has ended up to the first task that has not; returns how many to ask for the next time.
@@ -285,17 +306,9 @@ class Run:
                 raise Problem(
                     f"batch {batch_id} has {total} tasks left of {count}: ended tasks are not kept for ever", NOT_THERE
                 )
-            ended = []
-            for task in page:
-                if task["status"] not in TERMINAL:
-                    break
-                ended.append(task)
-            self._output.write(ended, self._plan.lines)
-            size = min(_PAGE_MOST, max(_PAGE_LEAST, 2 * len(ended)))
-            if len(ended) < len(page):
+            done_tasks = list(takewhile(lambda task: task["status"] in TERMINAL, page))
+            self._output.write(done_tasks, self._plan.lines)
+            size = min(_PAGE_MOST, max(_PAGE_LEAST, 2 * len(done_tasks)))
+            if len(done_tasks) < len(page):
                 break
         return size
-
-
-def _ended(counts: Mapping[str, int]) -> int:
-    return sum(number for status, number in counts.items() if status in TERMINAL)

@@ -11,11 +11,12 @@ import httpx
 import orjson
 
 from cli.connection import Place
-from cli.problems import AWAY, Problem, problem_of, say
+from cli.problems import AWAY, WRONG, Problem, problem_of, say
 from jobs import __version__
 from jobs.http import parse_retry_after
 
-_BUSY: Final = (429, 503)
+_BUSY: Final = (429, 503)  # of Pressroom, with a Retry-After: nothing was done
+_NOBODY: Final = (502, 503, 504)  # of a proxy that finds nobody behind it: something may have been done
 _SECONDS: Final = 150.0  # for an answer: that to 10,000 tasks in one request takes a while
 _SILENCE_SECONDS: Final = 45.0  # on a stream, which tells every 15 that it is still there
 _BREAKS: Final = 20  # one after another, without an event in between
@@ -46,6 +47,15 @@ def parse_events(lines: Iterable[str]) -> Iterator[Event]:
             kind = value
         elif name == "data":
             yield Event(last_id, kind, orjson.loads(value))
+
+
+def lines_of(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a stream. (httpx's own also end at U+2028 and its like, which a text may have.)"""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield line.decode()
 
 
 class Client:
@@ -93,20 +103,29 @@ class Client:
 
     def get(self, path: str, **params: Any) -> Any:
         """An answer's document; parameters that are None are left out."""
-        return self._send("GET", path, params=_given(params)).json()
+        return self._document(self._send("GET", path, params=_given(params)))
 
     def health(self) -> Any:
         """What `/health` says, also where all is not well."""
-        return self._send("GET", "/health", good=(200, 503)).json()
+        return self._document(self._send("GET", "/health", good=(200, 503)))
 
-    def post(self, path: str, body: Any = None, *, key: str | None = None) -> httpx.Response:
-        """An answer; with an Idempotency-Key, also after the connection broke in between."""
-        headers = {"Idempotency-Key": key} if key else {}
-        content = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+    def post(self, path: str) -> Any:
+        """The document of an answer to what is asked once."""
+        return self._document(self._send("POST", path))
+
+    def create(self, path: str, body: Any, key: str) -> tuple[Any, bool]:
+        """What was made, also after the connection broke in between, and whether an earlier request had made it.
+
+        Args:
+            key: the Idempotency-Key.
+        """
+        try:
             content = orjson.dumps(body)
-        return self._send("POST", path, content=content, headers=headers)
+        except TypeError as error:
+            raise Problem(f"that cannot be sent as JSON: {error}", WRONG) from None
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        answer = self._send("POST", path, content=content, headers=headers)
+        return self._document(answer), "Idempotent-Replayed" in answer.headers
 
     def pages(self, path: str, limit: int | None, **params: Any) -> Iterator[dict[str, Any]]:
         """The items of a list, page by page along its cursors; `limit` at most."""
@@ -115,7 +134,7 @@ class Client:
         while request and left != 0:
             size = min(_PAGE, left or _PAGE)
             answer = self._send("GET", request[0], params={**request[1], "limit": size})
-            items = answer.json()
+            items = self._document(answer)
             yield from items
             left = None if left is None else left - len(items)
             following = _NEXT.search(answer.headers.get("Link", ""))
@@ -124,7 +143,10 @@ class Client:
     def slice(self, path: str, **params: Any) -> tuple[list[dict[str, Any]], int]:
         """One page, and how many there are in all."""
         answer = self._send("GET", path, params=_given(params))
-        return answer.json(), int(answer.headers["X-Total-Count"])
+        total = answer.headers.get("X-Total-Count", "")
+        if not total.isdecimal():
+            raise problem_of(answer.status_code, None, self.url)
+        return self._document(answer), int(total)
 
     def follow(self, path: str) -> Iterator[Event]:
         """The events of a stream until its end, however often the connection breaks."""
@@ -134,13 +156,15 @@ class Client:
             headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last_id} if last_id else {})}
             response = self._send("GET", path, headers=headers, stream=True)
             try:
-                for event in parse_events(response.iter_lines()):
+                for event in parse_events(lines_of(response.iter_bytes())):
                     last_id, breaks = event.id or last_id, 0
                     yield event
                     if event.kind == "end":
                         return
             except httpx.TransportError:
                 pass  # as when it was closed early: asked for again
+            except ValueError:
+                raise problem_of(response.status_code, None, self.url) from None
             finally:
                 response.close()
             if time.monotonic() - began > _SILENCE_SECONDS:
@@ -168,20 +192,22 @@ class Client:
             tries += 1
             try:
                 response = self._http.send(request, stream=stream)
+                self._has_answered = True
+                if response.status_code in good:
+                    return response
+                response.read()
             except httpx.TransportError as error:
                 reached = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 problem = Problem(_unreachable(self.url, error), AWAY)
                 if not self._has_answered or (reached and not may_repeat):
                     raise problem from None
             else:
-                self._has_answered = True
-                if response.status_code in good:
-                    return response
                 problem = self._refusal(response)
                 asked = parse_retry_after(response.headers.get("Retry-After"), time.time())
-                if response.status_code not in _BUSY or asked is None:
+                is_busy = response.status_code in _BUSY and asked is not None
+                if not is_busy and not (response.status_code in _NOBODY and may_repeat):
                     raise problem
-                pause = max(asked, pause)
+                pause = max(asked or 0.0, pause)
             if time.monotonic() + pause > deadline:
                 problem.message += f" (waited as long as --patience {self._patience:g} allows)"
                 raise problem
@@ -189,7 +215,6 @@ class Client:
             self._sleep(pause)
 
     def _refusal(self, response: httpx.Response) -> Problem:
-        response.read()
         if response.is_redirect:
             # Not followed: the key is for this service only.
             return Problem(f"{self.url} sends elsewhere, to {response.headers.get('Location')}: set PRESSROOM_URL", 2)
@@ -198,6 +223,13 @@ class Client:
         except ValueError:
             body = None
         return problem_of(response.status_code, body, self.url)
+
+    def _document(self, response: httpx.Response) -> Any:
+        """What a good answer says; raises `Problem` where it is not JSON, so that somebody else must have given it."""
+        try:
+            return orjson.loads(response.content)
+        except ValueError:
+            raise problem_of(response.status_code, None, self.url) from None
 
 
 def _given(params: dict[str, Any]) -> dict[str, Any]:

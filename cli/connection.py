@@ -36,15 +36,14 @@ def find(url: str | None, key_file: str | None) -> Place:
         Problem: they contradict each other, or the file cannot be read.
     """
     given, here = os.environ, _dotenv()
-    url_is_ours = bool(url or given.get(URL))
-    chosen = url or given.get(URL) or here.get(URL) or f"http://127.0.0.1:{variable('PORT') or _DEFAULT_PORT}"
+    chosen = url or given.get(URL)
+    if not chosen and here.get(URL) and _is_elsewhere(key_file, given, here):
+        # Whoever wrote a .env that happens to lie here would be sent what is not from there: a key, or any file.
+        raise Problem(f"{URL} stands in .env: so must the key itself, as {KEY}; or name the service by --url", WRONG)
+    chosen = chosen or here.get(URL) or f"http://127.0.0.1:{_port()}"
     if not re.match(r"https?://[^/?#]", chosen):
         raise Problem(f"{URL} is no address that begins with http:// or https://", WRONG)
-    key = _read(key_file) if key_file else _key(given)
-    if key and here.get(URL) and not url_is_ours:
-        # Whoever wrote a .env that happens to lie here would be sent a key that is not from there.
-        raise Problem(f"{URL} stands in .env, the key elsewhere; name both in one place, or give --url", WRONG)
-    key = key or _key(here)
+    key = _read(key_file) if key_file else _key(given) or _key(here)
     if key:
         learn([key])
         if not _KEY.fullmatch(key):
@@ -52,9 +51,23 @@ def find(url: str | None, key_file: str | None) -> Place:
     return Place(chosen.rstrip("/"), key)
 
 
+def _is_elsewhere(key_file: str | None, given: Mapping[str, str], here: Mapping[str, str | None]) -> bool:
+    """Whether the key, if there is one, does not stand in .env itself."""
+    return bool(key_file or given.get(KEY) or given.get(KEY_FILE) or (here.get(KEY_FILE) and not here.get(KEY)))
+
+
+def _port() -> str:
+    port = variable("PORT") or _DEFAULT_PORT
+    if not re.fullmatch(r"[0-9]{1,5}", port):
+        # `1@another.host` would make it another address.
+        raise Problem("PORT is no number of a port", WRONG)
+    return port
+
+
 def _dotenv() -> Mapping[str, str | None]:
     try:
-        return dotenv_values(".env") if Path(".env").is_file() else {}
+        # As it stands there: ${NAME} would be another variable's secret.
+        return dotenv_values(".env", interpolate=False) if Path(".env").is_file() else {}
     except (OSError, ValueError) as error:
         # Not what stands there: it may be a secret.
         raise Problem(f".env cannot be read as text ({type(error).__name__})", WRONG) from None

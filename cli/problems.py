@@ -13,6 +13,7 @@ REFUSED: Final = 3
 NOT_THERE: Final = 4
 CONFLICT: Final = 5
 AWAY: Final = 6
+UNEXPECTED: Final = 70  # a mistake of ours; sysexits.h has it so
 INTERRUPTED: Final = 130  # as shells have it for Ctrl-C
 
 _CODES: Final = {401: REFUSED, 403: REFUSED, 404: NOT_THERE, 409: CONFLICT, 408: AWAY, 429: AWAY}
@@ -49,7 +50,8 @@ def problem_of(status: int, body: Any, where: str) -> Problem:
     """What an answer that is no success means; `where` names the service."""
     code = _CODES.get(status, AWAY if status >= 500 else WRONG)
     if not isinstance(body, dict) or "message" not in body:
-        return Problem(f"{where} answered {status}, and not as Pressroom does: is the address right?", code)
+        question = "does it run behind its proxy?" if status in (502, 503, 504) else "is the address right?"
+        return Problem(f"{where} answered {status}, and not as Pressroom does: {question}", code)
     errors = body.get("errors")
     found = errors if isinstance(errors, dict) else {}
     tasks = found.get("json", {}).get("tasks") if isinstance(found.get("json"), dict) else None

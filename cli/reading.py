@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN: Final = 20
 _CELL_CHARS: Final = 64 * 1024 * 1024
 _DEFAULT_TYPE: Final = "text_generation"
+_PART: Final = re.compile(r"(input|metadata)\..+")
 
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("task_type", "prompt", "model", "run_at", "callback_url"), (str,)),
@@ -46,13 +48,16 @@ class _WrongLine(Exception):
         self.wrong = wrong
 
 
-def read(file: IO[bytes], name: str, form: str, defaults: Mapping[str, Any]) -> Iterator[Task]:
+def read(
+    file: IO[bytes], name: str, form: str, defaults: Mapping[str, Any], model: str | None = None
+) -> Iterator[Task]:
     """The tasks of a file, in order.
 
     Args:
         name: of the file, for messages.
         form: `jsonl` or `csv`.
         defaults: fields that each task has unless it has its own.
+        model: of tasks with a prompt that name none; other types have one of the service's.
 
     Raises:
         Problem: some are wrong; it names up to 20, each with line and field.
@@ -61,6 +66,8 @@ def read(file: IO[bytes], name: str, form: str, defaults: Mapping[str, Any]) -> 
     for line, make in (_csv if form == "csv" else _jsonl)(file):
         try:
             body = {**defaults, **make()}
+            if model and "prompt" in body:
+                body.setdefault("model", model)
             _check(body)
         except _WrongLine as error:
             wrong += [place(name, line, field, why) for field, why in error.wrong]
@@ -110,14 +117,26 @@ def _jsonl(file: IO[bytes]) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]
             yield number, partial(_object, content)
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes | str) -> dict[str, Any]:
+    """The object that JSON holds.
+
+    Raises:
+        ValueError: it holds none; the message says what it is instead.
+    """
     try:
         found = orjson.loads(content)
     except ValueError as error:
-        raise _WrongLine(("", f"is not JSON: {error}")) from None
+        raise ValueError(f"is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise _WrongLine(("", 'is not an object, like {"prompt": "..."}'))
+        raise ValueError('is not an object, like {"name": "value"}')
     return found
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        return json_object(line)
+    except ValueError as error:
+        raise _WrongLine(("", str(error))) from None
 
 
 def _csv(file: IO[bytes]) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
@@ -154,8 +173,13 @@ def _unfit(columns: list[str]) -> str | None:
     """What is wrong with the first line of a CSV file, if anything."""
     if len(set(columns)) < len(columns):
         return "two columns have the same name"
-    unknown = [name for name in columns if name not in _KINDS and not name.startswith(("input.", "metadata."))]
-    return f"there is no column {unknown[0]!r} (a task's fields, input.NAME and metadata.NAME are)" if unknown else None
+    for name in columns:
+        part = _PART.fullmatch(name)
+        if name not in _KINDS and not part:
+            return f"there is no column {name!r} (a task's fields, input.NAME and metadata.NAME are)"
+        if part and part[1] in columns:
+            return f"{part[1]!r} and {name!r} are columns both: take one or the other"
+    return None
 
 
 def _fail(why: str) -> dict[str, Any]:

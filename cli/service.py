@@ -7,7 +7,7 @@ import orjson
 
 from cli import show
 from cli.client import Client, Connect
-from cli.tasks import as_json
+from cli.tasks import TEXT, as_json
 
 _EXECUTIONS: Final = 10
 
@@ -70,7 +70,7 @@ def _execution(found: dict[str, Any]) -> tuple[Any, ...]:
 def trigger(connect: Connect, number: int, json: bool) -> None:
     """Fire a schedule now."""
     with connect() as client:
-        fired = client.post(f"/api/v1/scheduler/tasks/{number}/trigger").json()
+        fired = client.post(f"/api/v1/scheduler/tasks/{number}/trigger")
     if json:
         show.as_json(fired)
     else:
@@ -121,7 +121,7 @@ def _show_content(found: dict[str, Any], json: bool) -> None:
 
 @click.command()
 @click.option("--hours", type=click.IntRange(1), default=24, show_default=True, help="How far to look back.")
-@click.option("--type", "task_type", help="Of one task type; money is always that of all.")
+@click.option("--type", "task_type", type=TEXT, help="Of one task type; money is always that of all.")
 @as_json
 @click.pass_obj
 def stats(connect: Connect, hours: int, task_type: str | None, json: bool) -> None:

@@ -1,12 +1,13 @@
 """Commands about tasks and batches."""
 
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -19,17 +20,29 @@ from cli.client import Client, Connect
 from cli.connection import MODEL, variable
 from cli.live import Line
 from cli.problems import BAD_OUTCOME, INTERRUPTED, WRONG, Problem, say
-from cli.watching import Watched, watch_batch, watch_task
+from cli.reading import json_object
+from cli.watching import watch_batch, watch_task
 from jobs.lifecycle import Status
 
+
+class Text(click.ParamType[str]):
+    """A text, whatever the locale says; what is not UTF-8 is wrong usage."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As typed."""
+        try:
+            return os.fsencode(value).decode()
+        except UnicodeError:
+            self.fail("is not UTF-8", param, ctx)
+
+
+TEXT: Final = Text()
 as_json = click.option("--json", "json", is_flag=True, help="Print JSON.")
 of_batch = click.option("--batch", "is_batch", is_flag=True, help="The number is a batch's.")
-model_option = click.option("--model", "-m", help=f"The model; else {MODEL}.")
+model_option = click.option("--model", "-m", type=TEXT, help=f"The model; of prompts, else {MODEL}.")
 priority_option = click.option("--priority", "-p", type=click.IntRange(1, 10), help="1 to 10, 10 is most urgent.")
-
-
-def _model(given: str | None) -> str | None:
-    return given or variable(MODEL)
 
 
 @click.command()
@@ -37,9 +50,9 @@ def _model(given: str | None) -> str | None:
 @click.option("--file", "-f", type=click.Path(dir_okay=False, allow_dash=True), help="Has the prompt; - is stdin.")
 @model_option
 @priority_option
-@click.option("--type", "task_type", help="The task type; text_generation if not given.")
-@click.option("--input", "given", metavar="JSON", help="The input of such a task, as its type wants it.")
-@click.option("--key", "key", metavar="TEXT", help="Idempotency-Key: the same one again gives the same task.")
+@click.option("--type", "task_type", type=TEXT, help="The task type; text_generation if not given.")
+@click.option("--input", "given", type=TEXT, metavar="JSON", help="The input of such a task, as its type wants it.")
+@click.option("--key", "key", type=TEXT, help="Idempotency-Key: the same one again gives the same task.")
 @click.option("--wait", "-w", is_flag=True, help="Until it has ended; show its text as it comes.")
 @as_json
 @click.pass_obj
@@ -56,20 +69,27 @@ def submit(
     json: bool,
 ) -> int:
     """Submit one task: PROMPT, a file, or what comes on standard input."""
-    body: dict[str, Any] = {"model": _model(model), "priority": priority, "task_type": task_type}
+    if key and not re.fullmatch("[ -~]+", key):
+        raise Problem("--key may only have ASCII characters", WRONG)
+    body: dict[str, Any] = {"model": model, "priority": priority, "task_type": task_type}
     if given is not None:
-        body["input"] = _object(given)
+        body["input"] = _input(given)
     if not task_type or prompt is not None or file is not None:
         body["prompt"] = _prompt(prompt, file)
+        body["model"] = model or variable(MODEL)
     body = {name: value for name, value in body.items() if value is not None}
     if not task_type and "model" not in body:
         raise Problem(f"name a model: --model, or {MODEL}", WRONG)
     if wait and not task_type:
         body["stream"] = True
     with connect() as client:
-        task = client.post("/api/v1/tasks", body, key=key or uuid4().hex).json()
+        task, _ = client.create("/api/v1/tasks", body, key or uuid4().hex)
         if wait:
-            return _watch(client, watch_task, task["id"], json=json, only_text=True)
+            try:
+                return _watch(client, watch_task, task["id"], json=json, only_text=True)
+            except Problem as problem:
+                problem.message += f"\n  {_goes_on('task', task['id'])}"
+                raise
     if json:
         show.as_json(task)
     else:
@@ -77,14 +97,11 @@ def submit(
     return 0
 
 
-def _object(given: str) -> dict[str, Any]:
+def _input(given: str) -> dict[str, Any]:
     try:
-        found = orjson.loads(given)
+        return json_object(given)
     except ValueError as error:
-        raise Problem(f"--input is not JSON: {error}", WRONG) from None
-    if not isinstance(found, dict):
-        raise Problem("--input is not a JSON object", WRONG)
-    return found
+        raise Problem(f"--input {error}", WRONG) from None
 
 
 def _prompt(prompt: str | None, file: str | None) -> str:
@@ -96,22 +113,25 @@ def _prompt(prompt: str | None, file: str | None) -> str:
         if prompt not in (None, "-"):
             return os.fsencode(str(prompt)).decode()
         content = Path(file).read_bytes() if file not in (None, "-") else sys.stdin.buffer.read()
-        return content.decode("utf-8-sig").rstrip("\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n")
     except OSError as error:
         raise Problem(f"{file}: {error.strerror}", WRONG) from None
     except UnicodeError:
         raise Problem("the prompt is not UTF-8", WRONG) from None
 
 
-def _watch(client: Client, how: Callable[..., Watched], number: int, **options: Any) -> int:
+def _watch(client: Client, how: Callable[..., bool], number: int, **options: Any) -> int:
     """Watch to the end; what it then is decides about the exit code."""
-    what = "batch" if how is watch_batch else "task"
     try:
         is_good = how(client, number, **options)
     except KeyboardInterrupt:
-        say(f"{what} {number} goes on; pressroom watch {'--batch ' if what == 'batch' else ''}{number} shows it")
+        say(_goes_on("batch" if how is watch_batch else "task", number))
         return INTERRUPTED
     return 0 if is_good else BAD_OUTCOME
+
+
+def _goes_on(what: str, number: int) -> str:
+    return f"{what} {number} goes on; pressroom watch {'--batch ' if what == 'batch' else ''}{number} shows it"
 
 
 @click.command("batch")
@@ -122,8 +142,8 @@ def _watch(client: Client, how: Callable[..., Watched], number: int, **options: 
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), help="Of FILE; else as its name says, or jsonl.")
 @model_option
 @priority_option
-@click.option("--type", "task_type", help="The task type of lines that name none.")
-@click.option("--again", is_flag=True, help="Submit anew what was submitted before.")
+@click.option("--type", "task_type", type=TEXT, help="The task type of lines that name none.")
+@click.option("--again", is_flag=True, help="Submit anew what was submitted before; needs -o.")
 @as_json
 @click.pass_obj
 def run_batch(
@@ -141,16 +161,21 @@ def run_batch(
 
     The same command goes on where an earlier one was interrupted, however that happened. Nothing is submitted twice.
     """
-    wanted = {"model": _model(model), "priority": priority, "task_type": task_type}
+    if again and not output:
+        # Nothing would tell the next run of this one what it goes on with.
+        raise Problem("--again needs a file for the answers: -o FILE", WRONG)
+    wanted = {"model": model, "priority": priority, "task_type": task_type}
     defaults = {name: value for name, value in wanted.items() if value is not None}
     with connect() as client, _file(source) as path:
         name = "stdin" if source == "-" else source
-        tasks = batch.Source(path, name, form or ("csv" if source.lower().endswith(".csv") else "jsonl"), defaults)
+        form = form or ("csv" if source.lower().endswith(".csv") else "jsonl")
+        tasks = batch.Source(path, name, form, defaults, variable(MODEL))
         plan = batch.Plan.of(tasks)
-        salt = f"-{uuid4().hex[:8]}" if again else ""
-        book = batch.Book.begin(output, client.url, plan.digest, salt)
+        book = batch.Book.begin(output, client.url, plan.digest, again=again)
         with batch.Output(output, sys.stdout.buffer) as lines:
             run = batch.Run(client, tasks, plan, book, lines)
+            if again and lines.written == run.total:
+                raise Problem(f"{output} has all answers already; --again needs another file", WRONG)
             before, began = lines.written, time.monotonic()
             if before:
                 say(f"{before:,} of {run.total:,} answers are in {output} already")
@@ -189,12 +214,13 @@ def _interrupted(run: batch.Run, lines: batch.Output, output: Path | None) -> st
 
 @contextmanager
 def _file(source: str) -> Iterator[Path]:
-    """A file that can be read twice."""
-    if source != "-":
+    """A file that can be read twice: what comes through a pipe, named or not, cannot."""
+    if source != "-" and Path(source).is_file():
         yield Path(source)
         return
     with tempfile.NamedTemporaryFile(prefix="pressroom-") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
+        with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as given:
+            shutil.copyfileobj(given, copy)
         copy.flush()
         yield Path(copy.name)
 
@@ -221,8 +247,8 @@ def get(connect: Connect, number: int, is_batch: bool, events: bool, json: bool)
 
 
 @click.command("list")
-@click.option("--status", metavar="STATE,...", help=", ".join(Status))
-@click.option("--type", "task_type")
+@click.option("--status", type=TEXT, metavar="STATE,...", help=", ".join(Status))
+@click.option("--type", "task_type", type=TEXT)
 @click.option("--queue", type=click.Choice(["high", "default", "low"]))
 @click.option("--batch", "batch_id", type=int)
 @click.option("--account", "account_id", type=int)
@@ -272,7 +298,7 @@ def _change(name: str, done: str, text: str) -> click.Command:
             for number in numbers:
                 try:
                     path = f"/api/v1/{'batches' if is_batch else 'tasks'}/{number}/{name}"
-                    found = client.post(path).json()
+                    found = client.post(path)
                 except Problem as problem:
                     if len(numbers) == 1:
                         raise

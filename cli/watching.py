@@ -8,11 +8,8 @@ import click
 
 from cli import show
 from cli.client import Client
-from cli.live import Line, Progress
+from cli.live import Line, Progress, ended
 from cli.problems import say
-
-Watched = bool
-"""Whether it ended well."""
 
 
 class _Text:
@@ -47,11 +44,14 @@ class _Text:
             show.text(whole)
 
 
-def watch_task(client: Client, number: int, *, json: bool, only_text: bool = False) -> Watched:
+def watch_task(client: Client, number: int, *, json: bool, only_text: bool = False) -> bool:
     """Until it has ended.
 
     Args:
         only_text: print nothing but its answer; with `json`, nothing but the task.
+
+    Returns:
+        Whether it ended well.
     """
     began, said = time.monotonic(), "waiting"
     line = Line(lambda: f"task {number}: {said}, {show.span(time.monotonic() - began)}")
@@ -85,21 +85,17 @@ def _said(kind: str, data: dict[str, Any]) -> str | None:
     return None
 
 
-def watch_batch(client: Client, number: int, *, json: bool) -> Watched:
-    """Until every task of it has ended."""
+def watch_batch(client: Client, number: int, *, json: bool) -> bool:
+    """Until every task of it has ended; returns whether all ended well."""
     found = client.get(f"/api/v1/batches/{number}")
-    progress = Progress(found["total"], _ended(found))
+    progress = Progress(found["total"], ended(found["counts"]))
     with Line(lambda: f"batch {number} {progress}"):
         for event in client.follow(f"/api/v1/batches/{number}/events"):
             if json:
                 show.as_json({"event": event.kind, "id": event.id or None, "data": event.data})
             if event.kind == "batch":
                 found = event.data
-                progress.done, progress.failed = _ended(found), found["counts"].get("FAILED", 0)
+                progress.done, progress.failed = ended(found["counts"]), found["counts"].get("FAILED", 0)
     if not json:
         show.batch(found)
     return bool(found["counts"].get("COMPLETED", 0) == found["total"])
-
-
-def _ended(found: dict[str, Any]) -> int:
-    return sum(found["counts"].get(status, 0) for status in ("COMPLETED", "FAILED", "CANCELLED"))

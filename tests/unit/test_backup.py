@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 import time
 from pathlib import Path
 from unittest.mock import create_autospec
@@ -23,6 +24,19 @@ def test_a_dump_that_fails_leaves_no_file_and_shows_no_password(tmp_path: Path) 
         asyncio.run(backup.dump("postgresql://u:hunter22222@127.0.0.1:1/x", tmp_path, server_version=9))
     assert "hunter2" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dump_is_nobody_elses_to_read_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    async def run(_url: str | None, _program: str, *arguments: str) -> str:
+        if "--format=custom" in arguments:
+            modes.append(stat.S_IMODE(Path(arguments[-1]).stat().st_mode))
+        return "pg_dump (PostgreSQL) 18.0"
+
+    monkeypatch.setattr(backup, "_run", run)
+    made = asyncio.run(backup.dump("postgresql://127.0.0.1:1/x", tmp_path, server_version=18))
+    assert modes == [stat.S_IMODE(made.stat().st_mode)] == [0o600]
 
 
 def test_the_password_is_kept_out_of_the_connection_string() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cli import connection, show
 from cli.app import cli, main
+from cli.client import lines_of
 from cli.problems import Problem
 from tests.support.calling import Service, events
 
@@ -53,9 +54,22 @@ class TestExitCodes:
         (line,) = capsys.readouterr().err.splitlines()
         assert "http://service does not answer (Connection refused)" in line
 
-    def test_what_is_not_pressroom_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert Service(lambda _: httpx.Response(502, text="<html>")).run("get", "1") == 6
-        assert "not as Pressroom does" in capsys.readouterr().err
+    @pytest.mark.parametrize(
+        ("status", "arguments"),
+        [(200, ["get", "1"]), (200, ["list"]), (200, ["watch", "1"]), (201, ["submit", "-m", "m", "x"]),
+         (200, ["cancel", "1"]), (200, ["trigger", "1"]), (404, ["get", "1"])],
+    )  # fmt: skip
+    def test_what_is_not_pressroom_is_said(
+        self, status: int, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        played = Service(lambda _: httpx.Response(status, text="data: <html>\n"))
+        assert played.run(*arguments) == (4 if status == 404 else 2)
+        assert f"answered {status}, and not as Pressroom does" in capsys.readouterr().err
+
+    def test_an_answer_that_nobody_foresaw_is_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert always(200, {"who": "another service"}).run("get", "1") == 70
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "KeyError: 'usage' (cli/show.py, line " in line
 
     @pytest.mark.parametrize(("ended", "code"), [(TASK, 0), (FAILED, 1)])
     def test_a_task_waited_for_decides(self, ended: dict[str, object], code: int) -> None:
@@ -104,8 +118,20 @@ class TestPatience:
         answers += [httpx.Response(200, json=TASK)]
         service = Service(lambda _: answers.pop(0))
         client = service.client()
-        client.post("/x", {}, key="k")
-        assert client.post("/x", {}, key="k").json() == TASK
+        client.create("/x", {}, "k")
+        assert client.create("/x", {}, "k") == (TASK, False)
+
+    def test_a_proxy_with_nobody_behind_it_is_waited_for(self) -> None:
+        answers = [httpx.Response(status, text="<html>") for status in (502, 504, 503)]
+        service = Service(lambda _: answers.pop(0) if answers else httpx.Response(201, json=TASK))
+        assert service.run("submit", "-m", "m", "x") == 0
+        assert service.pauses == [0.5, 1.0, 2.0]
+
+    def test_but_not_to_ask_again_for_what_may_have_happened(self, capsys: pytest.CaptureFixture[str]) -> None:
+        service = Service(lambda _: httpx.Response(502, text="<html>"))
+        assert service.run("cancel", "1") == 6
+        assert len(service.calls) == 1
+        assert "does it run behind its proxy?" in capsys.readouterr().err
 
     def test_a_stream_that_breaks_is_taken_up_where_it_was(self) -> None:
         pieces = [b'id: 5\nevent: state\ndata: {"a": 1}\n\n', b'event: end\ndata: {"status": "COMPLETED"}\n\n']
@@ -125,9 +151,37 @@ class TestPlaces:
     def test_a_dotenv_cannot_send_the_key_of_the_environment_elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(".env").write_text("PRESSROOM_URL=http://thief\n")
         monkeypatch.setenv("PRESSROOM_API_KEY", "mine-0123456789")
-        with pytest.raises(Problem, match="name both in one place") as caught:
+        with pytest.raises(Problem, match="so must the key itself") as caught:
             connection.find(None, None)
         assert "mine" not in str(caught.value)
+        assert connection.find("https://own", None) == ("https://own", "mine-0123456789")
+
+    @pytest.mark.parametrize("named_by", [".env", "environment", "option"])
+    def test_nor_the_content_of_a_file(self, named_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        secret = tmp_path / "token"
+        secret.write_text("mine-0123456789")
+        line = f"PRESSROOM_API_KEY_FILE={secret}\n" if named_by == ".env" else ""
+        Path(".env").write_text(f"PRESSROOM_URL=http://thief\n{line}")
+        if named_by == "environment":
+            monkeypatch.setenv("PRESSROOM_API_KEY_FILE", str(secret))
+        with pytest.raises(Problem, match="so must the key itself"):
+            connection.find(None, str(secret) if named_by == "option" else None)
+
+    def test_nor_another_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SECRET", "mine-0123456789")
+        Path(".env").write_text("PRESSROOM_URL=http://thief/${SECRET}\nPRESSROOM_API_KEY=${SECRET}\n")
+        assert "mine" not in str(connection.find(None, None))
+
+    def test_nor_turn_this_machine_into_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PRESSROOM_API_KEY", "mine-0123456789")
+        Path(".env").write_text("PORT=1@thief\n")
+        with pytest.raises(Problem, match="PORT"):
+            connection.find(None, None)
+
+    def test_a_file_that_a_dotenv_names_is_for_the_service_that_we_name(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text("secret-0123456789\n")
+        Path(".env").write_text(f"PRESSROOM_API_KEY_FILE={tmp_path / 'key'}\nPORT=9001\n")
+        assert connection.find(None, None) == ("http://127.0.0.1:9001", "secret-0123456789")
 
     def test_this_machines_port_is_the_default(self) -> None:
         assert connection.find(None, None) == ("http://127.0.0.1:8000", None)
@@ -143,6 +197,31 @@ class TestPlaces:
     def test_no_option_takes_the_key_itself(self) -> None:
         options = {name for param in cli.params for name in param.opts}
         assert options == {"--url", "--key-file", "--patience", "--version"}
+
+
+class TestStreams:
+    def test_lines_end_at_line_feeds_only(self) -> None:
+        said = 'data: "a\u2028b\u2029c\u0085d"\n\ndata: "é"\n'.encode()
+        whole = ['data: "a\u2028b\u2029c\u0085d"', "", 'data: "é"']
+        assert list(lines_of([said])) == whole
+        assert list(lines_of(said[at : at + 1] for at in range(len(said)))) == whole
+
+    def test_a_text_with_line_separators_is_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = "one\u2028two\u0085three"
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/events"):
+                return httpx.Response(200, content=events(("text", {"offset": 0, "text": text}), ("end", {})))
+            return httpx.Response(200, json={**TASK, "result": {"text": text}})
+
+        assert Service(answer).run("submit", "--wait", "-m", "m", "x") == 0
+        assert capsys.readouterr().out == text + "\n"
+
+    def test_a_task_whose_service_goes_away_can_be_found_again(self, capsys: pytest.CaptureFixture[str]) -> None:
+        answers: list[httpx.Response | Exception] = [httpx.Response(201, json=TASK)]
+        service = Service(lambda _: answers.pop(0) if answers else httpx.Response(500, json={"message": "broken"}))
+        assert service.run("submit", "--wait", "-m", "m", "x") == 6
+        assert "task 7 goes on; pressroom watch 7 shows it" in capsys.readouterr().err
 
 
 class TestWhatIsPrinted:
@@ -197,8 +276,31 @@ class TestSubmitting:
         assert service.run("submit", "--type", "embedding", "--input", '{"texts": ["a"]}') == 0
         assert service.bodies("/api/v1/tasks") == [{"task_type": "embedding", "input": {"texts": ["a"]}}]
 
+    def test_the_variable_names_the_model_of_prompts_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PRESSROOM_MODEL", "chat")
+        service = always(201, TASK)
+        for arguments in (["x"], ["--type", "embedding", "--input", "{}"], ["--type", "embedding", "-m", "own"]):
+            assert service.run("submit", *arguments) == 0
+        assert [body.get("model") for body in service.bodies("/api/v1/tasks")] == ["chat", None, "own"]
+
+    def test_lines_end_as_they_do_here(self, tmp_path: Path) -> None:
+        (tmp_path / "p.txt").write_bytes(b"one\r\ntwo\r\n")
+        service = always(201, TASK)
+        assert service.run("submit", "-m", "m", "-f", str(tmp_path / "p.txt")) == 0
+        assert service.bodies("/api/v1/tasks")[0]["prompt"] == "one\ntwo"
+
     @pytest.mark.parametrize(
-        "wrong", [["x"], ["-m", "m", "--input", "[]"], ["-m", "m", "-f", "none"], ["-m", "m", "-f", "a", "x"]]
+        "wrong",
+        [
+            ["x"],
+            ["-m", "m", "--input", "[]"],
+            ["-m", "m", "-f", "none"],
+            ["-m", "m", "-f", "a", "x"],
+            ["-m", "m", "--key", "文章-1", "x"],
+            ["-m", "m", "--key", "a\nb", "x"],
+            ["-m", os.fsdecode(b"\xff"), "x"],
+            ["-m", "m", "--input", '{"a": ' + "[" * 300 + "]" * 300 + "}", "x"],
+        ],
     )
     def test_what_cannot_be_submitted_asks_nothing(self, wrong: list[str]) -> None:
         service = always(201, TASK)

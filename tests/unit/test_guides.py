@@ -13,6 +13,7 @@ from cli.app import cli
 from jobs import settings
 from jobs.lifecycle import TRANSITIONS
 from jobs.providers import catalog
+from jobs.store.migrate import MIGRATIONS
 from tests.support.instance import ROOT
 from tests.support.pages import BEGINNING, ELSEWHERE, PAGES, blocks, commands
 
@@ -22,7 +23,7 @@ LANGUAGES = {"sh", "json", "jsonl", "csv", "text", "http", "python", "javascript
 SETTINGS = set(re.findall(r"^# ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 STATES = {"PENDING", "BLOCKED", "SKIPPED", "COMPLETED", "PENDING_REVIEW"}
 OF_THE_CLIENT = {f"PRESSROOM_{name}" for name in ("URL", "API_KEY", "API_KEY_FILE", "MODEL")}
-PLACEHOLDERS = {"DEEPSEEK_API_KEY", "CERTIFICATE_VERIFY_FAILED", "LC_MESSAGES"}
+PLACEHOLDERS = {"DEEPSEEK_API_KEY", "CERTIFICATE_VERIFY_FAILED", "LC_MESSAGES", "PRESSROOM_TAG"}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 MAKE_VARIABLES = set(re.findall(r"\$\((?:or \$\()?([A-Z]+)\)", (ROOT / "Makefile").read_text())) - {"VENV", "BIN"}
 CODE = "\n".join(
@@ -93,7 +94,7 @@ def test_settings_files_modules_and_metrics_exist(page: Path) -> None:
     for path in re.findall(r"(?<![\w/])(?:deploy|jobs|tests|api|cli|scheduler)/[\w./@-]*\w", text):
         # Those that operators make from the examples beside them; what running makes; tables of PostgreSQL's.
         there = ROOT / path, ROOT / f"{path}.example"
-        made = path.endswith(".key") or path.startswith("tests/benchmarks/results")
+        made = path.endswith((".key", "/.env")) or path.startswith("tests/benchmarks/results")
         assert made or any(file.exists() for file in there), path
     for module in re.findall(r"python -m ([\w.]+)", text):
         assert importlib.util.find_spec(module), module
@@ -161,6 +162,20 @@ def test_the_diagram_and_the_table_are_the_moves_that_there_are() -> None:
     assert set(re.findall(r"^\| `([A-Z]+)` \| [^`]", page, re.MULTILINE)) == {status.value for status in TRANSITIONS}
 
 
+def test_every_rule_of_prometheus_has_its_line() -> None:
+    rules = re.findall(r"alert: (\w+)", (ROOT / "deploy/prometheus/alerts.yml").read_text())
+    assert re.findall(r"^\| `(Pressroom\w+)` \|", (DOCS / "alerts.md").read_text(), re.MULTILINE) == rules
+
+
+def test_every_migration_that_locks_the_tasks_while_it_builds_an_index_has_its_line() -> None:
+    blocking = {
+        path.stem
+        for path in MIGRATIONS.glob("*.sql")
+        if path.stem >= "0010" and re.search(r"CREATE INDEX \w+ ON tasks\b", path.read_text())
+    }
+    assert set(re.findall(r"^\| `(\d+_\w+)` \|", (DOCS / "upgrading.md").read_text(), re.MULTILINE)) == blocking
+
+
 def test_error_codes_of_the_troubleshooting_page_are_ours() -> None:
     page = (DOCS / "troubleshooting.md").read_text()
     (table,) = re.findall(r"## Tasks fail\n(.*?)\n## ", page, re.DOTALL)
@@ -184,6 +199,7 @@ def test_lines_that_the_troubleshooting_page_quotes_are_ours() -> None:
         "given up for dead",
         "the provider is busy",
         "already running with the data in",
+        "no Redis comes along for this Python and system",
         "there must be a key when APP_ENV is production",
     ):
         assert said in page
