@@ -1,11 +1,15 @@
 """Accounts, and contents with their review; tasks are completed the way a worker does it."""
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from flask.testing import FlaskClient
 
+from jobs.settings import Settings
+from jobs.store import listing
 from jobs.store.database import Database
 from tests.support import hand
 
@@ -140,6 +144,34 @@ class TestContents:
     @pytest.mark.parametrize("path", ["", "/edits"])
     def test_what_is_not_there_is_404(self, path: str, client: FlaskClient) -> None:
         assert client.get(f"/api/v1/contents/4711{path}").status_code == 404
+    def test_those_of_a_category_are_found_by_an_index(self, client: FlaskClient, database: Database) -> None:
+        with database.transaction() as session:
+            session.run(
+                "INSERT INTO contents (account_id, task_id, title, body, category, review_status)"
+                " SELECT 1, n, 't', repeat('b', 500), CASE n % 2 WHEN 0 THEN 'common' END, 'APPROVED'"
+                " FROM generate_series(1, 5000) AS n"
+            )
+            session.run("UPDATE contents SET category = 'rare' WHERE id IN (7, 4007)")
+            session.run("ANALYZE contents")
+            wanted = session.run(
+                f"EXPLAIN SELECT * FROM contents WHERE {listing.CONTENTS.filters['category']}"
+                " ORDER BY id DESC LIMIT 101",
+                {"category": "rare"},
+            )
+        assert "contents_by_category" in str(wanted)
+        page = client.get("/api/v1/contents?category=rare")
+        assert [row["id"] for row in page.get_json()] == [4007, 7]
+        assert page.headers["X-Total-Count"] == "2"
+        assert client.get("/api/v1/contents?category=common&limit=1").headers["X-Total-Count"] == "2500"
+
+    def test_a_category_may_be_longer_than_an_index_can_hold(self, client: FlaskClient, database: Database) -> None:
+        long = random.Random(1).randbytes(5000).hex()  # as an account's default may be; it cannot be packed
+        given = {"account_id": account(client), "topic": "AI"}
+        task = client.post("/api/v1/tasks", json={"task_type": "content_generation", "input": given}).get_json()
+        complete(database, task["id"], result={"title": "t", "body": "b", "summary": "s", "category": long})
+        (made,) = client.get("/api/v1/contents", query_string={"category": long[:600]}).get_json()
+        assert made["category"] == long
+
         assert client.post("/api/v1/contents/4711/approve").status_code == 404
 
 
