@@ -12,6 +12,7 @@ from jobs.settings import Settings
 from jobs.store import listing
 from jobs.store.database import Database
 from tests.support import hand
+from tests.support.access import GIVEN, bearer, serving, sql
 
 
 def account(client: FlaskClient, **facts: Any) -> int:
@@ -198,7 +199,18 @@ class TestDailyLife:
             session.run("UPDATE daily_lives SET schedule_items = '[1]'")
         assert client.get(url).get_json() == first
 
-    @pytest.mark.parametrize("query", ["", "?target_date=", "?target_date=tomorrow", "?target_date=2026-02-30"])
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "",
+            "?target_date=",
+            "?target_date=tomorrow",
+            "?target_date=2026-02-30",
+            "?target_date=2026-W01-1",
+            "?target_date=20261123",
+            "?target_date=2026-11-23%0A",
+        ],
+    )
     @pytest.mark.parametrize("method", ["get", "post"])
     def test_bad_dates_get_422(self, method: str, query: str, client: FlaskClient) -> None:
         answer = getattr(client, method)(f"/api/v1/daily-life{query}")
@@ -207,6 +219,16 @@ class TestDailyLife:
 
 
 def keep(database: Database, task_id: int, result: dict[str, Any]) -> None:
+    def test_a_day_of_no_account_takes_turns_as_its_keys_tasks_do(
+        self, configured: Settings, database: Database
+    ) -> None:
+        with serving(replace(configured, api_keys=(GIVEN,))) as app:
+            client, url = app.test_client(), "/api/v1/daily-life?target_date=2026-11-23"
+            for query in ("", "&account_id=5"):
+                assert client.post(url + query, headers=bearer(GIVEN.secret)).status_code == 202
+        owners = sql(database, "SELECT owner FROM tasks ORDER BY id")
+        assert [row["owner"] for row in owners] == [f"key:{GIVEN.name}", "account:5"]
+
     """Complete a `daily_life` task."""
     with database.transaction() as session:
         session.run(
