@@ -13,7 +13,9 @@ from marshmallow import Schema, fields, validate
 
 from api import auth, services
 from api.bodies import Blueprint
+from api.document_parts import HEADERS
 from api.errors import abort
+from api.paging import WHOLE, whole
 from api.schemas import BatchSchema, TaskEventSchema
 from api.topics import BatchWatcher, Place, TaskWatcher, Topic, Watcher
 from api.watching import TooManyWatchers
@@ -33,6 +35,7 @@ _HEARTBEAT: Final = b": still here\n\n"
 _UNSENT_MILLISECONDS: Final = 20_000
 """How long a client may take nothing before it counts as gone; less than the grace period."""
 
+_COUNTS: Final = {name: {**HEADERS[part], "required": False} for name, part in WHOLE.items()}  # streams have none
 _TASK_STREAM = """With `Accept: text/event-stream`, events until the task ends:
 
 - `state`: an entry of the log, as in the JSON answer;
@@ -75,7 +78,7 @@ def _streamed(example: str) -> dict[int, Any]:
 @blueprint.get("/tasks/<id:task_id>/events")
 @blueprint.arguments(AfterQuery, location="query", unknown="raise")
 @blueprint.arguments(LastEventHeader, location="headers")
-@blueprint.response(200, TaskEventSchema(many=True))
+@blueprint.response(200, TaskEventSchema(many=True), headers=_COUNTS)
 @blueprint.alt_response(503, description="Too many watch already; try again after Retry-After seconds")
 @blueprint.doc(
     description=_TASK_STREAM,
@@ -89,7 +92,7 @@ def task_events(query: dict[str, Any], headers: dict[str, Any], task_id: int) ->
     """A task's event log, oldest first, or live."""
     tools = services.get()
     if not _wants_stream():
-        return jsonify(tools.manager.events(task_id, query["after"]))
+        return whole(tools.manager.events(task_id, query["after"]))
     tools.manager.get(task_id)
     place = Place.parse(headers["last_event_id"]) if "last_event_id" in headers else Place(query["after"])
     topic = _joined(tools.hub.task, task_id)

@@ -133,7 +133,9 @@ class TestContents:
         url = f"/api/v1/contents/{content(client, database)['id']}"
         assert client.patch(url, json={"title": "新题", "summary": "s"}).get_json()["title"] == "新题"
         client.patch(url, json={"body": "b2", "category": None})
-        edits = client.get(f"{url}/edits").get_json()
+        answer = client.get(f"{url}/edits")
+        edits = answer.get_json()
+        assert (answer.headers["X-Total-Count"], answer.headers["X-Total-Count-Exact"]) == ("2", "true")
         assert [(edit["before"], edit["after"]) for edit in edits] == [
             ({"title": "题目"}, {"title": "新题"}),
             ({"body": "正文", "category": "tech"}, {"body": "b2", "category": None}),
@@ -142,9 +144,6 @@ class TestContents:
         assert client.patch(url, json={}).status_code == 422
         assert client.patch(url, json={"review_status": "APPROVED"}).status_code == 422
 
-    @pytest.mark.parametrize("path", ["", "/edits"])
-    def test_what_is_not_there_is_404(self, path: str, client: FlaskClient) -> None:
-        assert client.get(f"/api/v1/contents/4711{path}").status_code == 404
     def test_those_of_a_category_are_found_by_an_index(self, client: FlaskClient, database: Database) -> None:
         with database.transaction() as session:
             session.run(
@@ -173,6 +172,9 @@ class TestContents:
         (made,) = client.get("/api/v1/contents", query_string={"category": long[:600]}).get_json()
         assert made["category"] == long
 
+    @pytest.mark.parametrize("path", ["", "/edits"])
+    def test_what_is_not_there_is_404(self, path: str, client: FlaskClient) -> None:
+        assert client.get(f"/api/v1/contents/4711{path}").status_code == 404
         assert client.post("/api/v1/contents/4711/approve").status_code == 404
 
 
@@ -217,8 +219,6 @@ class TestDailyLife:
         assert answer.status_code == 422
         assert list(answer.get_json()["errors"]["query"]) == ["target_date"]
 
-
-def keep(database: Database, task_id: int, result: dict[str, Any]) -> None:
     def test_a_day_of_no_account_takes_turns_as_its_keys_tasks_do(
         self, configured: Settings, database: Database
     ) -> None:
@@ -229,6 +229,8 @@ def keep(database: Database, task_id: int, result: dict[str, Any]) -> None:
         owners = sql(database, "SELECT owner FROM tasks ORDER BY id")
         assert [row["owner"] for row in owners] == [f"key:{GIVEN.name}", "account:5"]
 
+
+def keep(database: Database, task_id: int, result: dict[str, Any]) -> None:
     """Complete a `daily_life` task."""
     with database.transaction() as session:
         session.run(

@@ -330,7 +330,9 @@ class TestAnswers:
         task_id = submit(client)
         client.post(f"/api/v1/tasks/{task_id}/cancel")
         path = f"/api/v1/tasks/{task_id}/events"
-        first, second = client.get(path).get_json()
+        answer = client.get(path)
+        first, second = answer.get_json()
+        assert answer.headers["X-Total-Count"] == "2"
         assert client.get(path, headers={"Accept": "*/*"}).mimetype == "application/json"
         assert client.get(f"{path}?after={first['id']}").get_json() == [second]
         refused = client.get(f"{path}?after=x")
@@ -431,8 +433,6 @@ class TestMany:
         wait_until(lambda: not redis_client.pubsub_channels(channel), "the hub listens no longer")
 
 
-class TestBatches:
-    def test_a_batch_is_told_as_it_moves_until_all_of_it_has_ended(
 class TestAdmission:
     """A stream is for those who would be let in now, not only when it began."""
 
@@ -513,6 +513,8 @@ class TestAdmission:
         assert not self.cut(stream)
 
 
+class TestBatches:
+    def test_a_batch_is_told_as_it_moves_until_all_of_it_has_ended(
         self, client: FlaskClient, database: Database, redis_client: "redis.Redis"
     ) -> None:
         answer = client.post("/api/v1/tasks/batch", json={"tasks": [TASK] * 3}).get_json()
