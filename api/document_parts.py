@@ -104,10 +104,6 @@ SECURITY: Final = {
     },
 }
 
-_EXECUTION: Final = (
-    *_links("execution_id", "get_execution"),
-    *_links("schedule_id", "get_schedule", pointer="/schedule_id"),
-)
 LINKS: Final = {
     "Task": _links("task_id", "get_task", "task_events", "cancel_task", "retry_task", "task_profile"),
     "DayTask": _links("task_id", "get_task", "task_events", "cancel_task"),
