@@ -18,7 +18,7 @@ from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import UtcDateTime
 from jobs.audit import OUTCOMES, outcome_of, record
 from jobs.errors import Unavailable
-from jobs.fields import Text
+from jobs.fields import Text, storable
 from jobs.store import listing
 
 blueprint = Blueprint("audit", __name__, url_prefix="/api/v1/audit", description="Who did what only administrators may")
@@ -33,7 +33,8 @@ def facts(**more: Any) -> dict[str, Any]:
         "who": g.key.name if g.key else "open",
         "key_prefix": g.key.prefix if g.key else "",
         "action": f"{request.method} {rule}",
-        "object": " ".join(f"{name}={value}" for name, value in (request.view_args or {}).items()),
+        # What a path may hold, a text in PostgreSQL may not.
+        "object": storable(" ".join(f"{name}={value}" for name, value in (request.view_args or {}).items())),
         "request_id": g.request_id,
         "client": request.remote_addr,
     }

@@ -5,6 +5,7 @@ that a browser was led to make by a page from elsewhere are refused in any case.
 """
 
 import hmac
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from werkzeug import Response
 from api import dashboard, services
 from api.errors import abort
 from jobs.access import Key
+from jobs.errors import Unavailable
 from jobs.sessions import csrf_of
 from jobs.setting_values import SCOPES, Scope
 from jobs.settings import is_loopback
@@ -50,7 +52,7 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def check() -> Response | None:
-        g.key = None
+        g.key, g.session = None, ""
         if request.endpoint in OPEN:
             return None
         g.key = _presented()
@@ -66,6 +68,24 @@ def require(scope: Scope) -> None:
     """Refuse the request when its key allows less."""
     if g.key and SCOPES.index(g.key.scope) < SCOPES.index(scope):
         abort(403, message=f"This key's scope is {g.key.scope!r}; {scope!r} is needed.")
+
+
+def admission() -> Callable[[], bool]:
+    """What tells, as long as an answer goes on, whether whoever asked for it would still be let in.
+
+    While PostgreSQL is away and that is not known, they are.
+    """
+    tools, key, session = services.get(), g.key, g.session
+
+    def is_valid() -> bool:
+        try:
+            if key is None:
+                return tools.keyring.is_open()
+            return bool(tools.sessions.key_of(session) if session else tools.keyring.living(key.name, key.prefix))
+        except Unavailable:
+            return True
+
+    return is_valid
 
 
 def _presented() -> Key | None:
@@ -86,6 +106,7 @@ def _presented() -> Key | None:
     # The browser sends a cookie whoever asks it to: then we must know that it was one of our own pages.
     if key and request.method not in SAFE:
         prove_own_page(token)
+    g.session = token
     return key
 
 

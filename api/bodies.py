@@ -24,7 +24,7 @@ class StrictParser(FlaskParser):
             return core.missing
         # Without a content type it may still be JSON, and says so itself.
         if req.mimetype and not is_json_request(req):
-            abort(415, message="Send the body as JSON, with Content-Type: application/json.")
+            abort(400, message="Send the body as JSON, with Content-Type: application/json.")
         if req.content_encoding:
             abort(415, message="Send the body as it is, without Content-Encoding.")
         try:

@@ -102,4 +102,4 @@ def replay_callback(callback_id: int) -> Any:
 @blueprint.response(200, CallbackSecret)
 def callback_secret() -> Any:
     """What callbacks are signed with, for receivers to verify them; for administrators only."""
-    return jsonify(secret=services.get().callbacks.secret()), 200, {"Cache-Control": "no-store"}
+    return jsonify(secret=services.get().callbacks.secret())

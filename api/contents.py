@@ -7,7 +7,7 @@ from marshmallow import Schema, fields, validate
 
 from api import services
 from api.bodies import Answer, Blueprint, Change
-from api.paging import Paging, page_of, shown_by, sort_field
+from api.paging import WHOLE, Paging, page_of, shown_by, sort_field, whole
 from api.schemas import POSITIVE_ID, TaskSchema
 from jobs.fields import QueryInteger, StrictBoolean, Text, not_blank
 from jobs.shapes import shown_task
@@ -103,10 +103,10 @@ def get_content(content_id: int) -> Any:
 
 
 @blueprint.get("/<id:content_id>/edits")
-@blueprint.response(200, EditSchema(many=True))
+@blueprint.response(200, EditSchema(many=True), headers=WHOLE)
 def content_edits(content_id: int) -> Any:
     """Its edits, oldest first."""
-    return jsonify(services.get().contents.edits(content_id))
+    return whole(services.get().contents.edits(content_id))
 
 
 @blueprint.patch("/<id:content_id>")

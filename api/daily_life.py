@@ -9,7 +9,7 @@ from api import services
 from api.bodies import Answer, Blueprint
 from api.schemas import POSITIVE_ID, TaskSchema
 from jobs.errors import NotFound
-from jobs.fields import QueryInteger
+from jobs.fields import Day, QueryInteger
 from jobs.handlers.daily_life import DailyLifeInput
 from jobs.shapes import shown_task
 
@@ -19,7 +19,7 @@ blueprint = Blueprint("daily_life", __name__, url_prefix="/api/v1/daily-life", d
 class DayQuery(Schema):
     """Which day, and whose."""
 
-    target_date = fields.Date(required=True, format="iso")
+    target_date = Day(required=True)
     account_id = QueryInteger(validate=POSITIVE_ID)
 
 
@@ -57,7 +57,9 @@ def make_day(query: dict[str, Any], body: dict[str, Any]) -> Any:
     given = {"target_date": query["target_date"].isoformat(), **body}
     if "account_id" in query:
         given["account_id"] = query["account_id"]
-    submitted = services.get().submitter.task({"task_type": "daily_life", "input": given}, request_id=g.request_id)
+    submitted = services.get().submitter.task(
+        {"task_type": "daily_life", "input": given}, caller=g.caller, request_id=g.request_id
+    )
     location = url_for("tasks.get_task", task_id=submitted.row["id"])
     return jsonify({**shown_task(submitted.row), "task_id": submitted.row["id"]}), 202, {"Location": location}
 

@@ -27,6 +27,7 @@ from api.document_parts import (
     SECURITY,
 )
 from api.limits import EXEMPT
+from api.paging import WHOLE
 from api.shapes import describe
 from jobs.handlers.registry import TaskType
 from scheduler.executors import EXECUTORS
@@ -89,7 +90,7 @@ class Completion(BasePlugin):
         if code == HTTPStatus.OK and "Idempotency-Key" in taken:
             headers["Idempotent-Replayed"] = "IdempotentReplayed"
         if "cursor" in taken:
-            headers |= {"X-Total-Count": "TotalCount", "X-Total-Count-Exact": "TotalCountExact", "Link": "Link"}
+            headers |= {**WHOLE, "Link": "Link"}
         _exemplify(answer)
         name, is_list = _schema_of(answer)
         if links := LINKS.get(name, ()) if not is_list else ():

@@ -40,7 +40,7 @@ def _header(description: str, example: Any, **schema: Any) -> dict[str, Any]:
 
 _WAIT: Final = {"Retry-After": "RetryAfter"}
 ERRORS: Final = {
-    HTTPStatus.BAD_REQUEST: Error("NotJson", "The body is not valid JSON"),
+    HTTPStatus.BAD_REQUEST: Error("NotJson", "The body is not valid JSON, or sent as something else"),
     HTTPStatus.UNAUTHORIZED: Error("NoKey", "No valid API key was sent", {"WWW-Authenticate": "Challenge"}),
     HTTPStatus.FORBIDDEN: Error("NotAllowed", "The scope of the API key is too small, or a page of another site asks"),
     HTTPStatus.NOT_FOUND: Error("NotFound", "There is none"),
@@ -49,7 +49,7 @@ ERRORS: Final = {
     HTTPStatus.REQUEST_URI_TOO_LONG: Error("LongUrl", "The URL is longer than 8 kB"),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Error("LongHeaders", "A header is over 8 kB, or there are over 100"),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Error("TooLarge", "The body is longer than 10 MB, or that of a batch than 64"),
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Error("NotSaidToBeJson", "The body is sent as something else than JSON"),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Error("Packed", "The body is sent with a Content-Encoding"),
     HTTPStatus.UNPROCESSABLE_ENTITY: Error("DoesNotFit", "The request does not fit; `errors` says where"),
     HTTPStatus.TOO_MANY_REQUESTS: Error("TooMany", "The caller has sent too many requests", _WAIT),
     HTTPStatus.SERVICE_UNAVAILABLE: Error("Unavailable", "Not now, but try again soon", _WAIT),
@@ -104,10 +104,6 @@ SECURITY: Final = {
     },
 }
 
-_EXECUTION: Final = (
-    *_links("execution_id", "get_execution"),
-    *_links("schedule_id", "get_schedule", pointer="/schedule_id"),
-)
 LINKS: Final = {
     "Task": _links("task_id", "get_task", "task_events", "cancel_task", "retry_task", "task_profile"),
     "DayTask": _links("task_id", "get_task", "task_events", "cancel_task"),

@@ -22,6 +22,7 @@ _QUERY_CHARS = 8000  # a URL has no room for more
 _STATUS = {
     "pgvector_missing": HTTPStatus.SERVICE_UNAVAILABLE,
     "rate_limited": HTTPStatus.SERVICE_UNAVAILABLE,
+    "searches_busy": HTTPStatus.SERVICE_UNAVAILABLE,
     "timeout": HTTPStatus.GATEWAY_TIMEOUT,
 }
 
@@ -83,7 +84,7 @@ def _refuse(error: TaskError) -> NoReturn:
 @blueprint.arguments(SearchQuery, location="query", unknown="raise")
 @blueprint.response(200, FoundText(many=True))
 @blueprint.alt_response(502, description="The model endpoint failed")
-@blueprint.alt_response(503, description="It is busy, or the database has no pgvector")
+@blueprint.alt_response(503, description="It is busy, too many searches wait for it, or the database has no pgvector")
 @blueprint.alt_response(504, description="The model did not answer within 10 seconds")
 def search(query: dict[str, Any]) -> Any:
     """The texts of a collection nearest to `q`, nearest first. Calls the model once."""

@@ -69,10 +69,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _alive() -> list[Row]:
-    return services.get().database.all("alive", {"lease": LEASE_SECONDS})
-
-
 @blueprint.get("/api/v1/health")
 @blueprint.response(200, Liveness)
 def liveness() -> Any:
@@ -129,7 +125,8 @@ def readiness() -> Any:
 @blueprint.response(200, Workers)
 def workers() -> Any:
     """The workers that beat, and what they hold."""
-    alive = [process for process in _alive() if process["kind"] == "worker"]
+    processes = services.get().database.all("alive", {"lease": LEASE_SECONDS})
+    alive = [process for process in processes if process["kind"] == "worker"]
     return jsonify(
         status="healthy" if alive else "unhealthy",
         workers=[_shown(worker) for worker in alive],

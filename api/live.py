@@ -4,15 +4,18 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from flask import Response, jsonify, request
 from marshmallow import Schema, fields, validate
 
-from api import services
+from api import auth, services
 from api.bodies import Blueprint
+from api.document_parts import HEADERS
 from api.errors import abort
+from api.paging import WHOLE, whole
 from api.schemas import BatchSchema, TaskEventSchema
 from api.topics import BatchWatcher, Place, TaskWatcher, Topic, Watcher
 from api.watching import TooManyWatchers
@@ -23,13 +26,16 @@ blueprint = Blueprint("live", __name__, url_prefix="/api/v1", description="Watch
 T = TypeVar("T", bound=Topic)
 
 _STREAM: Final = "text/event-stream"
-_HEARTBEAT_SECONDS: Final = 15.0
+_HEARTBEAT_SECONDS: Final = 5.0
+"""How often, at least, something is sent, and it is asked whether the watcher's key or session has ended."""
+
 _RETRY_SECONDS: Final = "2"
 _HELLO: Final = f"retry: {_RETRY_SECONDS}000\n\n".encode()
 _HEARTBEAT: Final = b": still here\n\n"
 _UNSENT_MILLISECONDS: Final = 20_000
 """How long a client may take nothing before it counts as gone; less than the grace period."""
 
+_COUNTS: Final = {name: {**HEADERS[part], "required": False} for name, part in WHOLE.items()}  # streams have none
 _TASK_STREAM = """With `Accept: text/event-stream`, events until the task ends:
 
 - `state`: an entry of the log, as in the JSON answer;
@@ -38,14 +44,15 @@ _TASK_STREAM = """With `Accept: text/event-stream`, events until the task ends:
   `stream`. Offsets count characters; a new attempt begins anew at 0;
 - `end`: `{"status"}`, then the stream is closed. One that is closed without it is to be asked for again.
 
-A comment comes every 15 seconds in which nothing happens. `Last-Event-ID` goes on after the event of that id; one that
-is not understood begins at the beginning."""
+A comment comes every 5 seconds in which nothing happens. The end of the key, or of the session, ends the stream within
+10 seconds. `Last-Event-ID` goes on after the event of that id; one that is not understood begins at the beginning."""
 _BATCH_STREAM = """With `Accept: text/event-stream`, events until every task has ended:
 
 - `batch`: the batch as it is now, at most twice a second;
 - `end`: `{"status"}`, then the stream is closed. One that is closed without it is to be asked for again.
 
-A comment comes every 15 seconds in which nothing happens."""
+A comment comes every 5 seconds in which nothing happens. The end of the key, or of the session, ends the stream within
+10 seconds."""
 
 
 class AfterQuery(Schema):
@@ -71,7 +78,7 @@ def _streamed(example: str) -> dict[int, Any]:
 @blueprint.get("/tasks/<id:task_id>/events")
 @blueprint.arguments(AfterQuery, location="query", unknown="raise")
 @blueprint.arguments(LastEventHeader, location="headers")
-@blueprint.response(200, TaskEventSchema(many=True))
+@blueprint.response(200, TaskEventSchema(many=True), headers=_COUNTS)
 @blueprint.alt_response(503, description="Too many watch already; try again after Retry-After seconds")
 @blueprint.doc(
     description=_TASK_STREAM,
@@ -85,7 +92,7 @@ def task_events(query: dict[str, Any], headers: dict[str, Any], task_id: int) ->
     """A task's event log, oldest first, or live."""
     tools = services.get()
     if not _wants_stream():
-        return jsonify(tools.manager.events(task_id, query["after"]))
+        return whole(tools.manager.events(task_id, query["after"]))
     tools.manager.get(task_id)
     place = Place.parse(headers["last_event_id"]) if "last_event_id" in headers else Place(query["after"])
     topic = _joined(tools.hub.task, task_id)
@@ -125,19 +132,22 @@ def _joined(join: Callable[[int], T], number: int) -> T:
 def _stream(topic: Topic, watcher: Watcher) -> Response:
     """An answer that begins at once and goes on as the topic does."""
     hub = services.get().hub
-    response = Response(_events(topic, watcher), mimetype=_STREAM)
-    response.headers["Cache-Control"] = "no-store"
+    response = Response(_events(topic, watcher, auth.admission()), mimetype=_STREAM)
     response.headers["X-Accel-Buffering"] = "no"  # or nginx would keep events back
     # Also when it was never begun, as for HEAD.
     response.call_on_close(lambda: hub.leave(topic))
     return response
 
 
-def _events(topic: Topic, watcher: Watcher) -> Iterator[bytes]:
+def _events(topic: Topic, watcher: Watcher, is_admitted: Callable[[], bool]) -> Iterator[bytes]:
     yield _HELLO
-    version = 0
+    version, due = 0, time.monotonic() + _HEARTBEAT_SECONDS
     while not (topic.is_closed or watcher.is_done):
-        version = topic.wait(version, _HEARTBEAT_SECONDS)
+        version = topic.wait(version, due - time.monotonic())
+        if time.monotonic() >= due:
+            if not is_admitted():
+                return
+            due = time.monotonic() + _HEARTBEAT_SECONDS
         yield watcher.news() or _HEARTBEAT
 
 

@@ -1,7 +1,7 @@
 """Lists over HTTP: one way to page, with the same headers everywhere."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from flask import Response, jsonify, request
@@ -48,11 +48,25 @@ def page_of(listing: Listing, query: dict[str, Any], shown: Callable[[Row], dict
         page = listing.page(services.get().database, query, **paging)
     except BadCursor as error:
         abort(422, errors={"query": {"cursor": [str(error)]}})
-    response = jsonify([shown(row) for row in page.rows])
-    response.headers["X-Total-Count"] = str(page.total)
-    response.headers["X-Total-Count-Exact"] = str(page.total_is_exact).lower()
+    response = _counted([shown(row) for row in page.rows], page.total, is_exact=page.total_is_exact)
     if links := _links(page, paging):
         response.headers["Link"] = links
+    return response
+
+
+WHOLE: Final = {"X-Total-Count": "TotalCount", "X-Total-Count-Exact": "TotalCountExact"}
+"""The headers of a list without pages, for the OpenAPI document."""
+
+
+def whole(rows: list[Any]) -> Response:
+    """A list without pages: a JSON array with the same headers."""
+    return _counted(rows, len(rows), is_exact=True)
+
+
+def _counted(rows: list[Any], total: int, *, is_exact: bool) -> Response:
+    response = jsonify(rows)
+    response.headers["X-Total-Count"] = str(total)
+    response.headers["X-Total-Count-Exact"] = str(is_exact).lower()
     return response
 
 

@@ -11,7 +11,7 @@ from marshmallow import ValidationError
 from api import services
 from api.bodies import Blueprint
 from api.errors import abort
-from api.paging import page_of, shown_by
+from api.paging import WHOLE, page_of, shown_by, whole
 from api.schedule_schemas import (
     ExecutionQuery,
     ExecutionSchema,
@@ -178,11 +178,11 @@ def get_execution(execution_id: int) -> Any:
 
 
 @blueprint.get("/executors")
-@blueprint.response(200, ExecutorSchema(many=True))
+@blueprint.response(200, ExecutorSchema(many=True), headers=WHOLE)
 def list_executors() -> Any:
     """What schedules can run, with the JSON Schema of its parameters."""
     types = services.get().task_types
-    return jsonify([
+    return whole([
         {"name": found.name, "description": found.description, "params_schema": json_schema(found.params_schema(types))}
         for found in sorted(EXECUTORS.values(), key=lambda executor: executor.name)
     ])  # fmt: skip

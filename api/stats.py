@@ -106,6 +106,7 @@ class EndsSchema(Answer):
     waiting_seconds = fields.Nested(TimesSchema)
     running_seconds = fields.Nested(TimesSchema)
     error_codes = fields.Dict(fields.String(), fields.Integer())
+    throughput_per_minute = fields.Float()
 
 
 class TasksSchema(EndsSchema):
@@ -113,11 +114,10 @@ class TasksSchema(EndsSchema):
 
     since = fields.AwareDateTime()
     task_type = fields.String(allow_none=True)
-    throughput_per_minute = fields.Float()
 
 
 class HourSchema(EndsSchema):
-    """Those of one hour."""
+    """Those of one hour; of the one that is running, so far."""
 
     hour = fields.AwareDateTime()
 

@@ -8,6 +8,7 @@ from marshmallow import fields, validate
 
 from api import services
 from api.bodies import Answer, Blueprint
+from api.paging import WHOLE, whole
 from api.schemas import RetrySchema, json_schema
 from jobs import documents
 from jobs.errors import NotFound
@@ -60,10 +61,10 @@ def shown(kind: TaskType) -> dict[str, Any]:
 
 
 @blueprint.get("")
-@blueprint.response(200, TaskTypeSchema(many=True))
+@blueprint.response(200, TaskTypeSchema(many=True), headers=WHOLE)
 def list_task_types() -> Any:
     """All task types, by name."""
-    return jsonify([shown(kind) for _, kind in sorted(services.get().task_types.items())])
+    return whole([shown(kind) for _, kind in sorted(services.get().task_types.items())])
 
 
 @blueprint.get("/<name>")

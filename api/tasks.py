@@ -38,7 +38,8 @@ _INLINE = re.compile(r"<(script|style)>")
 def _idempotency(headers: dict[str, Any]) -> Idempotency | None:
     key = headers.get("idempotency_key")
     # Of this caller: another's answers are not found by guessing.
-    return Idempotency.of(f"{g.caller} {key}", request.path, request.get_json()) if key else None
+    # The body was read as JSON already, also where no content type says so.
+    return Idempotency.of(f"{g.caller} {key}", request.path, request.get_json(force=True)) if key else None
 
 
 def _allow(tasks: list[dict[str, Any]]) -> None:

@@ -1,6 +1,9 @@
 """Searching what was embedded, from threads."""
 
 import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
@@ -15,6 +18,13 @@ from jobs.store.vectors import nearest
 EMBED_SECONDS: Final = 10.0
 """How long a search waits for its query's vector."""
 
+EMBED_AT_ONCE: Final = 4
+"""Searches of one process that may wait for the model: each keeps a thread from other requests meanwhile."""
+
+_BUSY: Final = TaskError(
+    "searches_busy", "Too many searches wait for the model already.", retryable=True, retry_after=1
+)
+
 
 class Embeddings:
     """What is stored by tasks of the type `embedding`.
@@ -25,6 +35,7 @@ class Embeddings:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
+        self._places = threading.BoundedSemaphore(EMBED_AT_ONCE)
 
     def search(
         self, text: str, *, collection: str, model: str | None, dimensions: int | None, limit: int
@@ -36,11 +47,13 @@ class Embeddings:
             dimensions: as the tasks that made them had it.
 
         Raises:
-            AttemptError: as the provider says; timeout after `EMBED_SECONDS`.
+            AttemptError: as the provider says; timeout after `EMBED_SECONDS`; searches_busy when `EMBED_AT_ONCE`
+                others wait for the model.
         """
         self._check()
         request = EmbeddingRequest(model or self._settings.embedding_model, [text], dimensions)
-        answer = asyncio.run(_embed(self._settings, request))
+        with self._place():
+            answer = asyncio.run(_embed(self._settings, request))
         (vector,) = answer.vectors
         space = {"model": answer.model, "dimensions": len(vector)}
         with self._database.transaction() as session:
@@ -59,6 +72,15 @@ class Embeddings:
     def _check(self) -> None:
         if not self._database.all("prepare_embeddings")[0]["ready"]:
             raise AttemptError(PGVECTOR_MISSING)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise AttemptError(_BUSY)
+        try:
+            yield
+        finally:
+            self._places.release()
 
 
 async def _embed(settings: Settings, request: EmbeddingRequest) -> EmbeddingAnswer:

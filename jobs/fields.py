@@ -7,6 +7,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, missing
 from marshmallow.error_store import ErrorStore
 
 _MAX_DEPTH: Final = 32
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INTEGER: Final = re.compile(r"(-?[0-9]{1,19})(?:\.0+)?")
 
 MAX_INTEGER: Final = 2**63 - 1
@@ -119,6 +120,15 @@ class QueryInteger(StrictInteger):
     def _validated(self, value: Any) -> int:
         written = _INTEGER.fullmatch(value) if isinstance(value, str) else None
         return super()._validated(int(written[1]) if written else value)
+
+
+class Day(fields.Date):
+    """A date as YYYY-MM-DD: not all that Python reads as one (`20251127`, `2025-W01-1`)."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not (isinstance(value, str) and _DAY.fullmatch(value)):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, *args, **kwargs)
 
 
 class StrictBoolean(fields.Boolean):

@@ -63,7 +63,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     make.add_argument("--expires", type=_duration, metavar="90d", help="it ends after so long (d, h, m)")
     listed = commands.add_parser("list", help="all keys that were ever made, and those in API_KEYS")
     listed.add_argument("--json", action="store_true", help="as JSON")
-    revoke = commands.add_parser("revoke", help="end a key at once, and the sessions begun with it")
+    revoke = commands.add_parser("revoke", help="end a key, and the sessions and event streams begun with it")
     revoke.add_argument("which", metavar="NAME_OR_PREFIX")
     rotate = commands.add_parser("rotate", help="put a new key in another's place, of the same scope and lifetime")
     rotate.add_argument("name", type=_name, metavar="NAME")

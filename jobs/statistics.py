@@ -20,6 +20,7 @@ MOST_HOURS: Final = 744
 
 KEEP_DAYS: Final = 400
 
+_HOUR_MINUTES = 60
 _FOLDED_AT_ONCE = 20_000  # rows; that is a fraction of a second
 _TOKENS = ("tasks", "prompt_tokens", "completion_tokens", "total_tokens")
 
@@ -47,8 +48,12 @@ class Figures:
     ends: list[Row]
     durations: list[Row]
 
-    def as_json(self) -> dict[str, Any]:
-        """`total_tasks`, `success_rate` (of those that completed or failed), counts, times in seconds."""
+    def as_json(self, minutes: float) -> dict[str, Any]:
+        """`total_tasks`, `success_rate` (of those that completed or failed), counts, times in seconds.
+
+        Args:
+            minutes: how long the time was; of one that has only begun, a minute is counted.
+        """
         by_status = Counter[str](dict.fromkeys(sorted(status.value for status in TERMINAL), 0))
         codes = Counter[str]()
         for row in self.ends:
@@ -64,6 +69,7 @@ class Figures:
             "waiting_seconds": self._times("waited").summary(),
             "running_seconds": self._times("run").summary(),
             "error_codes": dict(codes.most_common()),
+            "throughput_per_minute": round(by_status.total() / max(minutes, 1), 4),
         }
 
     def _times(self, which: str) -> Histogram:
@@ -78,27 +84,29 @@ def histogram(row: Row, which: str) -> Histogram:
 def task_figures(reader: Reader, hours: int, task_type: str | None = None) -> dict[str, Any]:
     """How tasks ended in the last hours, from the beginning of the clock hour (`since`) that these began in."""
     now = datetime.now(UTC)
-    since = _hours_ago(hours)
-    found = _figures(reader, since, task_type).as_json()
-    per_minute = found["total_tasks"] / ((now - since).total_seconds() / 60)
-    return {"since": since, "task_type": task_type, **found, "throughput_per_minute": round(per_minute, 4)}
+    since = _hour_before(now, hours)
+    return {"since": since, "task_type": task_type, **_figures(reader, since, task_type).as_json(_minutes(since, now))}
 
 
 def trends(reader: Reader, hours: int, task_type: str | None = None) -> list[dict[str, Any]]:
     """The same for each of so many clock hours, the one that is running last; also for hours without any."""
-    span = [_hours_ago(back) for back in reversed(range(hours))]
-    asked = {"since": span[0], "task_type": task_type or "", "by_hour": True}
-    figures = {hour: Figures([], []) for hour in span}
+    now = datetime.now(UTC)
+    figures = {_hour_before(now, back): Figures([], []) for back in reversed(range(hours))}
+    asked = {"since": min(figures), "task_type": task_type or "", "by_hour": True}
+    # Another hour may have begun since, or by PostgreSQL's clock: it is left to those who ask then.
     for row in reader.all("ends_since", asked):
-        figures[row["hour"]].ends.append(row)
+        if row["hour"] in figures:
+            figures[row["hour"]].ends.append(row)
     for row in reader.all("durations_by_hour", asked):
-        figures[row["hour"]].durations.append(row)
-    return [{"hour": hour, **found.as_json()} for hour, found in figures.items()]
+        if row["hour"] in figures:
+            figures[row["hour"]].durations.append(row)
+    return [{"hour": hour, **found.as_json(min(_minutes(hour, now), _HOUR_MINUTES))} for hour, found in figures.items()]
 
 
 def figures_by_type(reader: Reader, hours: int) -> list[dict[str, Any]]:
     """The same as `task_figures`, for each task type that has any."""
-    types = [row["task_type"] for row in reader.all("types_since", {"since": _hours_ago(hours)})]
+    since = _hour_before(datetime.now(UTC), hours)
+    types = [row["task_type"] for row in reader.all("types_since", {"since": since})]
     return [task_figures(reader, hours, name) for name in types]
 
 
@@ -107,8 +115,13 @@ def _figures(reader: Reader, since: datetime, task_type: str | None) -> Figures:
     return Figures(reader.all("ends_since", asked), reader.all("durations_since", asked))
 
 
-def _hours_ago(hours: int) -> datetime:
-    return (datetime.now(UTC) - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
+def _hour_before(now: datetime, hours: int) -> datetime:
+    """The beginning of the clock hour so many hours ago."""
+    return (now - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
+
+
+def _minutes(since: datetime, until: datetime) -> float:
+    return (until - since).total_seconds() / 60
 
 
 # What they cost

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from jobs import structured
-from jobs.fields import StrictInteger, Text
+from jobs.fields import Day, StrictInteger, Text
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
 from jobs.retry import PATIENT
@@ -19,7 +19,7 @@ _LINE = validate.Length(max=1000)
 class DailyLifeInput(Schema):
     """Input of `daily_life`."""
 
-    target_date = fields.Date(required=True, format="iso")
+    target_date = Day(required=True)
     account_id = StrictInteger(allow_none=True, validate=validate.Range(1))
     persona = Text(allow_none=True, validate=validate.Length(max=10_000))
     weather = Text(allow_none=True, validate=_LINE)

@@ -46,6 +46,15 @@ class TestAudit:
         assert token.split("_")[2] not in whole["text"]
         assert "whsec_" not in whole["text"]
 
+    def test_what_a_path_holds_is_on_record_as_far_as_it_can_be_stored(
+        self, token: str, client: FlaskClient, database: Database
+    ) -> None:
+        assert client.post("/rq/job/a%00b/requeue", headers=bearer(token)).status_code == 404
+        assert client.post("/rq/job/%ED%A0%80/requeue", headers=bearer(token)).status_code == 404
+        first, second = sql(database, "SELECT object, outcome FROM audit WHERE who = 'ada' ORDER BY id")
+        assert first == {"object": "job_id=a\ufffdb", "outcome": "REFUSED"}
+        assert second["outcome"] == "REFUSED"
+
     def test_an_act_whose_process_dies_is_on_record(
         self, token: str, client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:

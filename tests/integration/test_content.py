@@ -1,13 +1,18 @@
 """Accounts, and contents with their review; tasks are completed the way a worker does it."""
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from flask.testing import FlaskClient
 
+from jobs.settings import Settings
+from jobs.store import listing
 from jobs.store.database import Database
 from tests.support import hand
+from tests.support.access import GIVEN, bearer, serving, sql
 
 
 def account(client: FlaskClient, **facts: Any) -> int:
@@ -128,7 +133,9 @@ class TestContents:
         url = f"/api/v1/contents/{content(client, database)['id']}"
         assert client.patch(url, json={"title": "新题", "summary": "s"}).get_json()["title"] == "新题"
         client.patch(url, json={"body": "b2", "category": None})
-        edits = client.get(f"{url}/edits").get_json()
+        answer = client.get(f"{url}/edits")
+        edits = answer.get_json()
+        assert (answer.headers["X-Total-Count"], answer.headers["X-Total-Count-Exact"]) == ("2", "true")
         assert [(edit["before"], edit["after"]) for edit in edits] == [
             ({"title": "题目"}, {"title": "新题"}),
             ({"body": "正文", "category": "tech"}, {"body": "b2", "category": None}),
@@ -136,6 +143,34 @@ class TestContents:
         assert {edit["who"] for edit in edits} == {"anonymous"}
         assert client.patch(url, json={}).status_code == 422
         assert client.patch(url, json={"review_status": "APPROVED"}).status_code == 422
+
+    def test_those_of_a_category_are_found_by_an_index(self, client: FlaskClient, database: Database) -> None:
+        with database.transaction() as session:
+            session.run(
+                "INSERT INTO contents (account_id, task_id, title, body, category, review_status)"
+                " SELECT 1, n, 't', repeat('b', 500), CASE n % 2 WHEN 0 THEN 'common' END, 'APPROVED'"
+                " FROM generate_series(1, 5000) AS n"
+            )
+            session.run("UPDATE contents SET category = 'rare' WHERE id IN (7, 4007)")
+            session.run("ANALYZE contents")
+            wanted = session.run(
+                f"EXPLAIN SELECT * FROM contents WHERE {listing.CONTENTS.filters['category']}"
+                " ORDER BY id DESC LIMIT 101",
+                {"category": "rare"},
+            )
+        assert "contents_by_category" in str(wanted)
+        page = client.get("/api/v1/contents?category=rare")
+        assert [row["id"] for row in page.get_json()] == [4007, 7]
+        assert page.headers["X-Total-Count"] == "2"
+        assert client.get("/api/v1/contents?category=common&limit=1").headers["X-Total-Count"] == "2500"
+
+    def test_a_category_may_be_longer_than_an_index_can_hold(self, client: FlaskClient, database: Database) -> None:
+        long = random.Random(1).randbytes(5000).hex()  # as an account's default may be; it cannot be packed
+        given = {"account_id": account(client), "topic": "AI"}
+        task = client.post("/api/v1/tasks", json={"task_type": "content_generation", "input": given}).get_json()
+        complete(database, task["id"], result={"title": "t", "body": "b", "summary": "s", "category": long})
+        (made,) = client.get("/api/v1/contents", query_string={"category": long[:600]}).get_json()
+        assert made["category"] == long
 
     @pytest.mark.parametrize("path", ["", "/edits"])
     def test_what_is_not_there_is_404(self, path: str, client: FlaskClient) -> None:
@@ -166,12 +201,33 @@ class TestDailyLife:
             session.run("UPDATE daily_lives SET schedule_items = '[1]'")
         assert client.get(url).get_json() == first
 
-    @pytest.mark.parametrize("query", ["", "?target_date=", "?target_date=tomorrow", "?target_date=2026-02-30"])
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "",
+            "?target_date=",
+            "?target_date=tomorrow",
+            "?target_date=2026-02-30",
+            "?target_date=2026-W01-1",
+            "?target_date=20261123",
+            "?target_date=2026-11-23%0A",
+        ],
+    )
     @pytest.mark.parametrize("method", ["get", "post"])
     def test_bad_dates_get_422(self, method: str, query: str, client: FlaskClient) -> None:
         answer = getattr(client, method)(f"/api/v1/daily-life{query}")
         assert answer.status_code == 422
         assert list(answer.get_json()["errors"]["query"]) == ["target_date"]
+
+    def test_a_day_of_no_account_takes_turns_as_its_keys_tasks_do(
+        self, configured: Settings, database: Database
+    ) -> None:
+        with serving(replace(configured, api_keys=(GIVEN,))) as app:
+            client, url = app.test_client(), "/api/v1/daily-life?target_date=2026-11-23"
+            for query in ("", "&account_id=5"):
+                assert client.post(url + query, headers=bearer(GIVEN.secret)).status_code == 202
+        owners = sql(database, "SELECT owner FROM tasks ORDER BY id")
+        assert [row["owner"] for row in owners] == [f"key:{GIVEN.name}", "account:5"]
 
 
 def keep(database: Database, task_id: int, result: dict[str, Any]) -> None:

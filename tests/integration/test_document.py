@@ -56,6 +56,13 @@ def bodies(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]
                 yield place, content_type, body
 
 
+def is_list(operation: dict[str, Any]) -> bool:
+    """Whether it lists what is there; what is nearest to a text, or what comes next, has no end."""
+    content = operation["responses"]["200"].get("content", {}) if "200" in operation["responses"] else {}
+    shape = content.get("application/json", {}).get("schema", {})
+    return shape.get("type") == "array" and operation["operationId"] not in ("search", "preview_schedule")
+
+
 def test_the_document_is_valid(document: dict[str, Any]) -> None:
     validate(document)
 
@@ -110,6 +117,7 @@ def test_every_answer_has_its_headers(document: dict[str, Any]) -> None:
             assert "X-Request-ID" in headers, name
             assert ("Location" in headers) >= (code in (201, 202, 303)), name
             assert ({"X-Total-Count", "Link"} <= headers) >= ("cursor" in taken and code == 200), name
+            assert ("X-Total-Count" in headers) == (code == 200 and is_list(operation)), name
             assert ("Idempotent-Replayed" in headers) >= ("Idempotency-Key" in taken and code == 200), name
             assert ("Retry-After" in headers) >= (code in (429, 503)), name
             assert ("Allow" in headers) >= (code == 405), name

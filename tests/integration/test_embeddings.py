@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 import jobs.embeddings
@@ -26,6 +28,7 @@ from tests.support.model_server import Behaviour, ModelServer
 from tests.support.performing import perform
 from tests.support.scripted import Script
 from tests.support.servers import Servers
+from tests.support.waiting import wait_until
 
 TEXTS = ["The cat sleeps on the sofa", "Stock markets fell on Monday", "股票市场周一下跌", "A cat slept on a sofa"]
 Embed = Callable[..., dict[str, Any]]
@@ -262,6 +265,22 @@ class TestEndpoints:
         assert answer.status_code == status
         assert set(answer.get_json()) == {"code", "status", "message"}
         assert answer.headers.get("Retry-After") == behaviour.headers.get("Retry-After")
+
+    def test_searches_that_wait_leave_room_for_other_requests(
+        self, app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(jobs.embeddings, "EMBED_SECONDS", 3.0)
+        self.server.usual = Behaviour("hang")
+        path, most = "/api/v1/embeddings/search?q=x", jobs.embeddings.EMBED_AT_ONCE
+        assert most < services.WEB_THREADS / 2
+        with ThreadPoolExecutor(most) as threads:
+            waiting = [threads.submit(lambda: app.test_client().get(path).status_code) for _ in range(most)]
+            wait_until(lambda: len(self.server.calls) == most, "the model is asked")
+            refused = client.get(path)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+            assert [one.result() for one in waiting] == [504] * most
+        self.server.usual = Behaviour()
+        assert client.get(path).status_code == 200, "those that ended have left"
 
 
 def test_a_collection_is_removed(embed: Embed, client: FlaskClient, database: Database) -> None:

@@ -177,7 +177,9 @@ class TestResource:
         assert client.get(f"{url}?count=0").status_code == 422
 
     def test_executors_are_listed_with_their_schemas(self, client: FlaskClient) -> None:
-        found = {executor["name"]: executor for executor in client.get("/api/v1/scheduler/executors").get_json()}
+        answer = client.get("/api/v1/scheduler/executors")
+        found = {executor["name"]: executor for executor in answer.get_json()}
+        assert answer.headers["X-Total-Count"] == str(len(found))
         assert set(found) == {
             "async_content_generation", "cleanup", "cost_statistics", "daily_life", "database_backup",
             "monitoring_report", "submit_task",

@@ -214,6 +214,32 @@ class TestTrends:
             statistics.fold(database)
         assert len(get(client, "trends?hours=3")["trends"]) == 3
 
+    @pytest.mark.parametrize("folded", [False, True])
+    def test_an_hour_that_begins_meanwhile_is_left_out(
+        self, client: FlaskClient, database: Database, *, folded: bool
+    ) -> None:
+        """As when the hour turns between the clock's answer and PostgreSQL's, or when PostgreSQL's clock is ahead."""
+        hand.finish(database, submit(client))
+        with database.transaction() as session:
+            session.run("UPDATE tasks SET completed_at = now() + interval '1 hour'")
+            session.all("count_ended", {"ids": [row["id"] for row in session.run("SELECT id FROM tasks")]})
+        if folded:
+            statistics.fold(database)
+        hours = get(client, "trends?hours=2")["trends"]
+        assert [row["total_tasks"] for row in hours] == [0, 1]
+        assert client.get("/trends").status_code == client.get("/trends/hours.csv").status_code == 200
+
+    def test_each_hour_has_its_throughput(self, client: FlaskClient, database: Database) -> None:
+        hand.finish(database, *(submit(client) for _ in range(3)))
+        with database.transaction() as session:
+            session.run("UPDATE ends_new SET hour = hour - interval '1 hour'")
+        hand.finish(database, submit(client))
+        before, running = get(client, "trends?hours=2")["trends"]
+        assert (before["total_tasks"], before["throughput_per_minute"]) == (3, 0.05)
+        # A minute, or as much of the hour as has passed.
+        assert 1 / 60 - 1e-4 <= running["throughput_per_minute"] <= 1
+        assert get(client, "trends?task_type=none")["trends"][0]["throughput_per_minute"] == 0
+
 
 class TestCosts:
     def test_money_follows_the_price_list_and_what_has_no_price_is_named(

@@ -159,14 +159,17 @@ def test_bodies_that_make_no_sense_get_a_4xx(body: bytes, statuses: set[int], cl
 
 
 def test_another_content_type_is_told_so(client: FlaskClient) -> None:
-    answer = client.post("/api/v1/tasks", data=b'{"prompt": "x"}', content_type="application/x-www-form-urlencoded")
-    assert answer.status_code == 415
-    assert "application/json" in answer.get_json()["message"]
+    for content_type in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"):
+        answer = client.post("/api/v1/tasks", data=b'{"prompt": "p", "model": "m"}', content_type=content_type)
+        assert answer.status_code == 400
+        assert "Content-Type: application/json" in answer.get_json()["message"]
+    assert client.get("/api/v1/tasks").get_json() == []
 
 
 @pytest.mark.parametrize(("body", "status"), [(b'{"prompt": "p", "model": "m"}', 201), (b"not json", 400)])
 def test_a_body_without_a_content_type_is_read_as_json(body: bytes, status: int, client: FlaskClient) -> None:
     assert client.post("/api/v1/tasks", data=body).status_code == status
+    assert client.post("/api/v1/tasks", data=body, headers={"Idempotency-Key": "k"}).status_code == status
 
 
 def test_a_huge_body_gets_413(client: FlaskClient) -> None:

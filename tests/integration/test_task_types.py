@@ -11,8 +11,10 @@ from jobs.handlers import registry
 
 
 def test_all_types_are_listed_with_what_a_task_of_theirs_becomes(client: FlaskClient) -> None:
-    types = {kind["name"]: kind for kind in client.get("/api/v1/task-types").get_json()}
+    answer = client.get("/api/v1/task-types")
+    types = {kind["name"]: kind for kind in answer.get_json()}
     assert set(types) == set(registry.load())
+    assert answer.headers["X-Total-Count"] == str(len(types))
     inputs: dict[str, Any] = {
         "text_generation": {},
         "content_generation": {"account_id": 1},

@@ -22,6 +22,7 @@ from jobs.reconcile import Reconciler
 from jobs.setting_values import ApiKey
 from jobs.settings import Settings
 from jobs.store.database import Database
+from tests.support.access import OWN, Line, bearer, form_token, log_in
 from tests.support.hand import claim, finish, record, register
 from tests.support.waiting import wait_until
 from tests.support.watching import STREAM, Event, parse, states_of, text_of
@@ -329,7 +330,9 @@ class TestAnswers:
         task_id = submit(client)
         client.post(f"/api/v1/tasks/{task_id}/cancel")
         path = f"/api/v1/tasks/{task_id}/events"
-        first, second = client.get(path).get_json()
+        answer = client.get(path)
+        first, second = answer.get_json()
+        assert answer.headers["X-Total-Count"] == "2"
         assert client.get(path, headers={"Accept": "*/*"}).mimetype == "application/json"
         assert client.get(f"{path}?after={first['id']}").get_json() == [second]
         refused = client.get(f"{path}?after=x")
@@ -428,6 +431,86 @@ class TestMany:
         wait_until(lambda: redis_client.pubsub_channels(channel), "the hub listens")
         client.post(f"/api/v1/tasks/{task_id}/cancel")
         wait_until(lambda: not redis_client.pubsub_channels(channel), "the hub listens no longer")
+
+
+class TestAdmission:
+    """A stream is for those who would be let in now, not only when it began."""
+
+    @pytest.fixture(autouse=True)
+    def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(live, "_HEARTBEAT_SECONDS", 0.05)
+
+    @pytest.fixture
+    def token(self, line: Line) -> str:
+        return line("make", "ada", "--scope", "admin")
+
+    def begin(self, client: FlaskClient, **headers: str) -> tuple[int, Stream]:
+        task_id = int(client.post("/api/v1/tasks", json=TASK, headers={**OWN, **headers}).get_json()["id"])
+        stream = Stream(client, f"/api/v1/tasks/{task_id}/events", **headers)
+        wait_until(lambda: stream.events, "the first event")
+        return task_id, stream
+
+    def cut(self, stream: Stream) -> bool:
+        """Wait until it is over; whether that was before its end."""
+        wait_until(lambda: stream.is_over, "the stream is over")
+        return stream.events[-1].kind != "end"
+
+    def test_revoking_the_key_ends_it(self, token: str, line: Line, client: FlaskClient) -> None:
+        other = line("make", "bob", "--scope", "submit")
+        _, stream = self.begin(client, **bearer(token))
+        task_id, anothers = self.begin(client, **bearer(other))
+        line("revoke", "ada")
+        assert self.cut(stream)
+        client.post(f"/api/v1/tasks/{task_id}/cancel", headers=bearer(other))
+        assert not self.cut(anothers)
+
+    def test_nothing_more_is_told_where_much_happens(
+        self, token: str, line: Line, client: FlaskClient, database: Database, redis_client: "redis.Redis"
+    ) -> None:
+        task_id, stream = self.begin(client, **bearer(token))
+        worker = Worker(database, redis_client, task_id)
+        line("revoke", "ada")
+
+        def says_on() -> bool:
+            worker.say("more ")
+            return stream.is_over
+
+        wait_until(says_on, "the stream is over", every=0.005)
+
+    @pytest.mark.parametrize("end", ["log out", "revoke"])
+    def test_the_end_of_the_session_ends_it(self, end: str, token: str, line: Line, client: FlaskClient) -> None:
+        log_in(client, token)
+        _, stream = self.begin(client)
+        _, by_key = self.begin(client, **bearer(token))
+        if end == "revoke":
+            line("revoke", "ada")
+            assert self.cut(by_key)
+        else:
+            client.post("/logout", data={"csrf": form_token(client)}, headers=OWN)
+        assert self.cut(stream)
+        assert by_key.is_over == (end == "revoke"), "what was begun with a key needs no session"
+
+    def test_the_first_key_ends_those_without_one(self, line: Line, client: FlaskClient) -> None:
+        _, stream = self.begin(client)
+        line("make", "ada", "--scope", "admin")
+        assert self.cut(stream)
+
+    def test_while_that_is_not_known_it_goes_on(
+        self, token: str, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_in(client, token)
+        task_id, stream = self.begin(client)
+        asked: list[str] = []
+
+        def away(token: str) -> Any:
+            asked.append(token)
+            raise Unavailable("away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(services.get().sessions, "key_of", away)
+            wait_until(lambda: len(asked) > 2, "it is asked again")
+        client.post(f"/api/v1/tasks/{task_id}/cancel", headers=OWN)
+        assert not self.cut(stream)
 
 
 class TestBatches:

@@ -1,11 +1,12 @@
 """Only what can be stored gets in."""
 
+from datetime import date
 from typing import Any
 
 import pytest
 from marshmallow import Schema, ValidationError
 
-from jobs.fields import JsonObject, QueryInteger, StrictBoolean, StrictInteger, Text
+from jobs.fields import Day, JsonObject, QueryInteger, StrictBoolean, StrictInteger, Text
 
 
 class Form(Schema):
@@ -14,6 +15,7 @@ class Form(Schema):
     text = Text()
     number = StrictInteger()
     document = JsonObject()
+    day = Day()
 
 
 def nested(depth: int) -> Any:
@@ -46,9 +48,14 @@ def test_a_number_without_a_fraction_is_an_integer_however_it_is_written() -> No
     assert Form().load({"count": "7.0"})["count"] == 7
 
 
+def test_a_day_is_a_date() -> None:
+    assert Form().load({"day": "2025-01-31"}) == {"day": date(2025, 1, 31)}
+
+
 @pytest.mark.parametrize(
     "data",
     [
+        *({"day": day} for day in ("20250131", "2025-W01-1", "2025-1-31", "2025-01-32", "2025-01-31 ", 20250131, None)),
         {"text": "a\x00b"},
         {"text": "\ud800"},
         {"text": 5},

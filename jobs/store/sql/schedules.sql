@@ -104,8 +104,14 @@ WHERE is_active AND next_slot IS NOT NULL ORDER BY next_slot LIMIT %(limit)s
 SELECT coalesce(extract(epoch FROM now() - min(next_slot)), 0)::float8 AS lag FROM schedules WHERE next_slot <= now()
 
 -- name: executions_by_day
--- What became of slots and firings by hand, by day in a zone; of one schedule, or of all (0).
+-- What became of slots and firings by hand, by day in a zone; of one schedule, or of all (0). One of the two halves is
+-- not begun: a condition that has both in it could use no schedule's index, whichever is asked for.
 SELECT (scheduled_for AT TIME ZONE %(zone)s)::date AS day, status, reason, count(*) AS firings
-FROM executions
-WHERE scheduled_for >= %(since)s AND scheduled_for < %(until)s AND %(schedule_id)s::bigint IN (0, schedule_id)
+FROM (
+    SELECT scheduled_for, status, reason FROM executions
+    WHERE schedule_id = %(schedule_id)s AND scheduled_for >= %(since)s AND scheduled_for < %(until)s
+    UNION ALL
+    SELECT scheduled_for, status, reason FROM executions
+    WHERE %(schedule_id)s::bigint = 0 AND scheduled_for >= %(since)s AND scheduled_for < %(until)s
+) AS fired
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
