@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 from flask import request, url_for
 from marshmallow import ValidationError
@@ -15,9 +14,9 @@ from api.console.forms import fields_of
 from api.console.frame import may, show
 from api.console.language import gettext as _
 from api.console.tasks import asked, next_page, page_of
-from api.errors import abort
-from api.schedule_schemas import NOT_EVERYWHERE, ExecutionQuery, ScheduleFields, check
+from api.schedule_schemas import ExecutionQuery, ScheduleFields, check
 from api.schemas import json_schema
+from jobs import zones
 from jobs.beats import LEASE_SECONDS
 from jobs.store import listing
 from scheduler.executors import EXECUTORS
@@ -69,7 +68,6 @@ def schedules_executions() -> str:
         "executions.html",
         executions=[shapes.shown_execution(row) for row in page.rows],
         next=next_page(page),
-        page=page,
     )
 
 
@@ -103,7 +101,7 @@ def _form(facts: dict[str, Any], target: str, method: str) -> str:
         about=executor.description if executor else "",
         params=fields_of(params, facts["params"], prefix="params."),
         units=list(UNITS),
-        zones=sorted(available_timezones() - NOT_EVERYWHERE),
+        zones=sorted(zones.names()),
         policies={name: fields[name] for name in ("misfire_policy", "overlap_policy")},
         accounts=page_of(listing.ACCOUNTS, {}, 100).rows,
     )
@@ -129,10 +127,7 @@ def schedules_preview() -> str:
 
 def schedules_execution(execution_id: int) -> str:
     """One firing."""
-    row = services.get().database.one("get_execution", {"id": execution_id})
-    if row is None:
-        abort(404, message=f"There is no execution {execution_id}.")
-    return show("execution.html", execution=shapes.shown_execution(row))
+    return show("execution.html", execution=shapes.execution(execution_id))
 
 
 PAGES: Final = {
