@@ -1,5 +1,6 @@
 """How pages write states, times, amounts and JSON."""
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -197,6 +198,18 @@ def number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
+def whole(value: float | None) -> str:
+    """Likewise, of what is counted; what is between two of them, as on an axis, is not rounded away."""
+    return number(int(value) if value is not None and value == int(value) else value)
+
+
+def money(amount: float | None) -> str:
+    """An amount, with three digits that count where it is less than one: tokens cost fractions of a cent."""
+    if not amount or abs(amount) >= 1:
+        return number(None if amount is None else float(amount))
+    return f"{amount:.{2 - math.floor(math.log10(abs(amount)))}f}"
+
+
 def percent(part: float | None) -> str:
     """A part of one."""
     return "–" if part is None else f"{100 * part:.4g} %"
@@ -209,6 +222,6 @@ def pretty(value: Any) -> str:
 
 def register(app: Flask) -> None:
     """As filters."""
-    shown = (badge, word, sign, reason, policy, rhythm, away, clock, span, number, percent, pretty)
+    shown = (badge, word, sign, reason, policy, rhythm, away, clock, span, number, money, percent, pretty)
     app.jinja_env.filters.update({one.__name__: one for one in shown})
     app.jinja_env.globals.update(field_name=field_name, today=today)
