@@ -165,8 +165,10 @@ class TestLanguages:
         sql(database, "UPDATE tasks SET created_at = '2024-01-01T20:00:00Z'")
         client.set_cookie("zone", "Asia/Shanghai")
         assert "2024-01-02 04:00" in page(client, "/tasks")
-        client.set_cookie("zone", "../../etc/passwd")
-        assert "2024-01-01 20:00" in page(client, "/tasks")
+        for nowhere in ("../../etc/passwd", "localtime"):
+            client.set_cookie("zone", nowhere)
+            assert "2024-01-01 20:00" in page(client, "/tasks")
+            assert "<h1>Schedules</h1>" in page(client, "/schedules")  # PostgreSQL is told the zone, too
 
 
 class TestTasks:
@@ -227,6 +229,15 @@ class TestTasks:
         for piece in ("2.000000 CNY", "750,000", "Attempt 1", "Completed"):
             assert piece in said
 
+    def test_tokens_that_no_answer_counted_are_none(self, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"task_type": "embedding", "model": "m", "input": {"texts": ["one"]}})
+        hand.finish(database, 1, result={}, usage={"prompt_tokens": 7, "total_tokens": 7})
+        assert "7 in, 0 out" in page(client, "/tasks/1")
+
+    @pytest.mark.parametrize("like", ["9" * 5000, "x", "٣"])
+    def test_a_form_like_no_task_has_nothing_in_it(self, like: str, client: FlaskClient) -> None:
+        assert "Submit a task" in page(client, f"/submit?like={like}")
+
     def test_an_attempt_that_ended_with_its_worker_is_not_shown_as_waiting(
         self, client: FlaskClient, database: Database
     ) -> None:
@@ -240,6 +251,17 @@ class TestTasks:
         said = page(client, "/tasks/1")
         for piece in ("Given back", "the worker was lost", "Next attempt after: 1.2 s"):
             assert piece in said
+
+    @pytest.mark.parametrize(
+        "query", ["", "?priority=7&sort=created_at", "?status=FAILED&sort=-priority", "?search=words"]
+    )
+    def test_the_list_tells_of_long_tasks_in_brief(self, query: str, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "Many words " * 9000, "model": "m", "priority": 7})
+        hand.finish(database, 1, status="FAILED")
+        said = page(client, f"/tasks{query}")
+        for piece in ("Many words Many words", "provider_error", '<td class="amount" data-label="Priority">7'):
+            assert piece in said
+        assert len(said) < 20_000
 
     def test_no_tasks_yet_says_how_to_submit_the_first(self, client: FlaskClient) -> None:
         assert "No tasks yet" in page(client, "/tasks")
@@ -297,6 +319,19 @@ class TestTrends:
         for by in ("model", "account_id", "task_type", "day"):
             assert client.get(f"/trends/costs-{by}.csv").get_data(as_text=True).startswith(f"{by},tasks,")
         assert client.get("/trends/costs-nothing.csv").status_code == 404
+
+    def test_small_amounts_of_money_are_not_nothing(self, configured: Settings, database: Database) -> None:
+        configured.data_dir.mkdir(parents=True, exist_ok=True)
+        prices = configured.data_dir / "prices.toml"
+        prices.write_text("[prices.m]\ninput = 2\noutput = 4\n")
+        with serving(replace(configured, providers_file=prices)) as app:
+            client = app.test_client()
+            client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+            hand.finish(database, 1, usage={"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16})
+            said = page(client, "/trends")
+        # By model, account and type; beside the plot, where the half of it stands, too, and in its table.
+        assert said.count("0.0000500<") == 5
+        assert "0.0000250<" in said
 
     def test_a_page_full_of_numbers_has_them_in_tables_too(self, client: FlaskClient, database: Database) -> None:
         client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
