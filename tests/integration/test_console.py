@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import limits
 import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from jobs.setting_values import ApiKey
 from jobs.settings import Settings
@@ -18,7 +20,7 @@ from jobs.store import listing
 from jobs.store.database import Database
 from tests.integration.test_content import content
 from tests.support import hand
-from tests.support.access import AWAY, bearer, serving, sql
+from tests.support.access import AWAY, OWN, bearer, log_in, serving, sql
 
 _ROOT = Path(__file__).parents[2]
 _HTML = {"Accept": "text/html"}
@@ -123,6 +125,40 @@ class TestScopes:
         said = page(locked, "/system/keys", headers=bearer("admin-secret-0123456"))
         assert "admin" in said
         assert "secret" not in said
+
+
+class TestLogin:
+    def refused(self, answer: TestResponse, status: int, said: str) -> None:
+        """What a person is told is a page."""
+        assert (answer.status_code, answer.mimetype) == (status, "text/html")
+        assert f"<h1>{said}</h1>" in answer.get_data(as_text=True)
+
+    def test_forms_that_are_refused_are_answered_with_pages(self, locked: FlaskClient) -> None:
+        for headers in ({}, {"Origin": "http://evil.example"}):
+            answer = locked.post("/login", data={"key": "x"}, headers={**_HTML, **headers})
+            self.refused(answer, 403, "This form was not taken")
+            assert 'href="/login?next=/"' in answer.get_data(as_text=True)
+        log_in(locked, "admin-secret-0123456")
+        stale = locked.post("/logout", data={"csrf": "of yesterday"}, headers={**_HTML, **OWN})
+        self.refused(stale, 403, "This form was not taken")
+
+    def test_who_tries_too_often_is_told_on_a_page(self, locked: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("api.limits._FAILURES", limits.parse("1/minute"))
+        assert log_in(locked, "wrong").status_code == 401
+        answer = locked.post("/login", data={"key": "wrong"}, headers={**_HTML, **OWN})
+        self.refused(answer, 429, "Too many requests")
+
+    def test_the_login_says_when_the_database_is_away(self, configured: Settings) -> None:
+        with serving(replace(configured, database_url=AWAY, api_keys=_KEYS)) as app:
+            client = app.test_client()
+            client.set_cookie("pressroom", "A" * 43)
+            self.refused(client.get("/login", headers=_HTML), 503, "Not reachable right now")
+            answer = client.post("/login", data={"key": "wrong"}, headers={**_HTML, **OWN})
+            self.refused(answer, 503, "Not reachable right now")
+
+    def test_who_has_no_session_is_led_to_the_login_from_an_unknown_address_too(self, locked: FlaskClient) -> None:
+        answer = locked.get("/nope", headers=_HTML)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/nope")
 
 
 class TestLanguages:
