@@ -42,6 +42,11 @@ def here() -> str:
     return request.full_path.removesuffix("?") if request.method in ("GET", "HEAD") else url_for("meta.index")
 
 
+def is_refresh() -> bool:
+    """Whether static/console/console.js asks for the live parts of the page only."""
+    return "Live-Parts" in request.headers
+
+
 def show(template: str, **facts: Any) -> str:
     """A page of the console."""
     return render_template(f"console/{template}", **facts)

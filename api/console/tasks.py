@@ -103,8 +103,8 @@ def _cost(task: Row) -> float | None:
 def tasks_one(task_id: int) -> str:
     """A task's page; while it is not done, static/console/task.js follows its events."""
     tools = services.get()
-    row = tools.manager.get(task_id)
     events = tools.manager.events(task_id)
+    row = tools.manager.get(task_id)  # what happens between the two is an event that the stream begins with
     task = shown_task(row)
     kind = tools.task_types.get(row["task_type"])
     allowed = may(kind.scope if kind else "submit")
@@ -119,7 +119,7 @@ def tasks_one(task_id: int) -> str:
         may_cancel=allowed and row["status"] not in TERMINAL,
         may_retry=allowed and row["status"] in (Status.FAILED, Status.CANCELLED),
         contents=page_of(listing.CONTENTS, {"task_id": task_id}, 10).rows,
-        stream=url_for("live.task_events", task_id=task_id),
+        stream=url_for("live.task_events", task_id=task_id, after=events[-1]["id"] if events else 0),
     )
 
 
