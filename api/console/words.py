@@ -56,6 +56,7 @@ _REASONS: Final = {
     "handed back": _noted("the worker stopped, and handed it back"),
     "retried on request": _noted("retried on request"),
     "soft_limit": _noted("its time is nearly over"),
+    "cached": _noted("an equal result was there already"),
 }
 _POLICIES: Final = {
     "fire_once": _noted("fire once for all of them"),
@@ -123,6 +124,14 @@ _FIELDS: Final = {
     "delay": _noted("Next attempt after"),
     "delay_until": _noted("Not before"),
     "input": _noted("Input"),
+    "cpu_seconds": _noted("CPU time"),
+    "peak_memory_mb": _noted("Most memory (MB)"),
+}
+_LEVELS: Final = {
+    "info": _noted("Information"),
+    "warning": _noted("Warning"),
+    "error": _noted("Error"),
+    "critical": _noted("Critical"),
 }
 _UNITS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
@@ -153,6 +162,11 @@ def policy(code: str) -> str:
     return _(_POLICIES[code]) if code in _POLICIES else code
 
 
+def level(code: str) -> str:
+    """How bad it is, what an alert tells."""
+    return _(_LEVELS[code]) if code in _LEVELS else code
+
+
 def field_name(name: str) -> str:
     """What a field of a form is called; task types of others may have any."""
     return _(_FIELDS[name]) if name in _FIELDS else name.replace("_", " ").capitalize()
@@ -179,6 +193,11 @@ def clock(moment: datetime | None) -> Markup | str:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         moment.isoformat(), seen.strftime("%Y-%m-%d %H:%M:%S %Z"), seen.strftime(shape)
     )
+
+
+def wall_clock(moment: datetime | None) -> str:
+    """A moment on the viewer's clock, as a control for times holds it."""
+    return local(moment).replace(tzinfo=None).isoformat(timespec="minutes") if moment else ""
 
 
 def span(seconds: float | None) -> str:
@@ -222,6 +241,7 @@ def pretty(value: Any) -> str:
 
 def register(app: Flask) -> None:
     """As filters."""
-    shown = (badge, word, sign, reason, policy, rhythm, away, clock, span, number, money, percent, pretty)
-    app.jinja_env.filters.update({one.__name__: one for one in shown})
+    states = (badge, word, sign, reason, policy, level, rhythm)
+    amounts = (away, clock, wall_clock, span, number, money, percent, pretty)
+    app.jinja_env.filters.update({one.__name__: one for one in (*states, *amounts)})
     app.jinja_env.globals.update(field_name=field_name, today=today)
