@@ -143,8 +143,8 @@ class TestLogin:
         self.refused(stale, 403, "This form was not taken")
 
     def test_who_tries_too_often_is_told_on_a_page(self, locked: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("api.limits._FAILURES", limits.parse("1/minute"))
-        assert log_in(locked, "wrong").status_code == 401
+        monkeypatch.setattr("api.limits._FAILURES", limits.parse("2/minute"))
+        assert [log_in(locked, "wrong").status_code for _ in range(2)] == [401, 401]
         answer = locked.post("/login", data={"key": "wrong"}, headers={**_HTML, **OWN})
         self.refused(answer, 429, "Too many requests")
 
@@ -195,6 +195,24 @@ class TestLanguages:
         said = page(client, "/system", headers={"Accept-Language": "zh"})
         assert "健康状况" in said
         assert "Health<" not in said
+
+    def test_what_happened_is_told_in_it_too(self, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+        sql(
+            database,
+            """INSERT INTO task_events (task_id, from_status, to_status, attempt, detail) VALUES
+               (1, 'PROCESSING', 'COMPLETED', 1, '{"reason": "cached", "cpu_seconds": 1.5, "peak_memory_mb": 20.5}')""",
+        )
+        sql(
+            database,
+            "INSERT INTO alerts (rule, level, title, message, status, next_at)"
+            " VALUES ('x', 'critical', 't', 'm', 'OPEN', now())",
+        )
+        chinese = {"Accept-Language": "zh"}
+        said = page(client, "/tasks/1", headers=chinese)
+        for piece in ("原因: 已有相同的结果", "CPU 时间: 1.5 s", "内存峰值（MB）: 20.5"):
+            assert piece in said
+        assert "严重 ·" in page(client, "/system", headers=chinese)
 
     def test_times_are_the_viewers(self, client: FlaskClient, database: Database) -> None:
         client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
@@ -299,6 +317,15 @@ class TestTasks:
             assert piece in said
         assert len(said) < 20_000
 
+    def test_the_page_of_a_task_that_moves_is_told_what_comes_after_what_it_shows(
+        self, client: FlaskClient, database: Database
+    ) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+        hand.claim(database, hand.register(database), [1])
+        last = client.get("/api/v1/tasks/1/events").get_json()[-1]
+        assert last["to_status"] == "PROCESSING"
+        assert f'data-stream="/api/v1/tasks/1/events?after={last["id"]}"' in page(client, "/tasks/1")
+
     def test_no_tasks_yet_says_how_to_submit_the_first(self, client: FlaskClient) -> None:
         assert "No tasks yet" in page(client, "/tasks")
         assert "No task fits" in page(client, "/tasks?status=FAILED")
@@ -325,6 +352,27 @@ class TestSchedules:
         assert page(client, link[1].replace("&amp;", "&")).count("<tr>") == 4
         assert "2026-03" in page(client, "/schedules?month=2026-03")
         assert datetime.now(UTC).strftime("%Y-%m") in page(client, "/schedules?month=nonsense")
+
+    def test_what_stays_as_it_is_for_a_while_is_not_asked_for_every_ten_seconds(self, client: FlaskClient) -> None:
+        schedule(client, name="Named")
+        assert 'id="calendar"' in page(client, "/schedules")
+        anew = page(client, "/schedules", headers={"Live-Parts": "only"})
+        assert "Named" in anew
+        assert 'id="calendar"' not in anew
+
+    def test_a_preview_counts_as_the_schedule_does(self, client: FlaskClient, database: Database) -> None:
+        number = schedule(client, cron_expression=None, interval=5, interval_unit="hours")
+        sql(database, f"UPDATE schedules SET anchor = '2026-01-01T00:30:00Z' WHERE id = {number}")
+        for count, slots in ((5, 5), (6, 0)):  # another interval is counted from now on
+            said = page(client, f"/schedules/{number}/preview?interval={count}&interval_unit=hours&timezone=UTC")
+            assert said.count("<li>") == 5
+            assert len(re.findall(r'datetime="[0-9-]+T[0-9]+:30:00\+00:00"', said)) == slots
+
+    def test_a_preview_keeps_within_its_bounds(self, client: FlaskClient) -> None:
+        bounds = "starts_at=2090-01-01T00:00:00Z&ends_at=2090-01-01T10:00:00Z"
+        said = page(client, f"/schedules/preview?interval=5&interval_unit=hours&timezone=UTC&{bounds}")
+        assert [f"2090-01-01 {hour}:00" in said for hour in ("00", "05", "10", "15")] == [True, True, True, False]
+        assert said.count("<li>") == 3
 
     @pytest.mark.parametrize(
         ("query", "said"),
@@ -376,6 +424,13 @@ class TestTrends:
         assert said.count("<svg") >= 2
         assert said.count("<title>") == said.count("<desc>") + 1
         assert "The numbers" in said
+
+
+def test_what_is_wrong_is_announced_once_not_with_every_number_that_changes(client: FlaskClient) -> None:
+    for path, part, said in (("/", "now", "No worker is alive"), ("/schedules", "schedules", "No scheduler is alive")):
+        before, _, behind = page(client, path).partition(f'<div id="{part}"')
+        assert re.search(rf'<div id="wrong" data-live="\d+" role="alert"><p class="note"><strong>{said}', before)
+        assert 'role="alert"' not in behind
 
 
 def test_the_pages_say_when_the_database_is_away(configured: Settings) -> None:
