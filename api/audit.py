@@ -12,7 +12,7 @@ from flask import Flask, Response, g, request
 from marshmallow import fields, validate
 
 from api import services
-from api.auth import SAFE, SECRETS, needed
+from api.auth import SAFE, SECRETS, is_login, needed
 from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
 from api.schemas import UtcDateTime
@@ -50,7 +50,7 @@ def register(app: Flask) -> None:
     def attempted() -> None:
         g.audit_id = None
         changes = request.method not in SAFE and needed() == "admin"
-        if request.endpoint and not request.endpoint.startswith("login.") and (changes or request.endpoint in SECRETS):
+        if request.endpoint and not is_login() and (changes or request.endpoint in SECRETS):
             with services.get().database.transaction() as session:
                 g.audit_id = record(session, **facts(outcome="ATTEMPTED"))
 

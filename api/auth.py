@@ -118,7 +118,7 @@ def _without_key() -> Response | None:
         return None
     if request.endpoint == "login.leave":  # it has ended already
         return redirect(url_for("login.page"), 303)
-    if not _is_visit():
+    if not is_visit():
         abort(401, message="A valid API key is required.", headers={"WWW-Authenticate": _challenge()})
     return redirect(url_for("login.page", next=request.full_path.removesuffix("?")), 303)
 
@@ -128,11 +128,18 @@ def _is_local(host: str) -> bool:
     return is_loopback(urlsplit(f"//{host}").hostname or "")
 
 
-def _is_visit() -> bool:
-    """Whether a person opens one of our pages."""
+def is_visit() -> bool:
+    """Whether a person opens one of our pages, or an address that nobody knows, or logs in or out."""
     endpoint = request.endpoint or ""
     is_page = endpoint in _PAGES or endpoint.startswith("console.") or dashboard.is_here()
-    return is_page and request.method in ("GET", "HEAD") and wants_page()
+    is_unknown = not endpoint and not request.path.startswith("/api/")
+    is_opened = (is_page or is_unknown) and request.method in ("GET", "HEAD")
+    return (is_opened or is_login()) and wants_page()
+
+
+def is_login() -> bool:
+    """Whether this is about the beginning or the end of a session; these forms are sent without a script."""
+    return (request.endpoint or "").startswith("login.")
 
 
 def wants_page() -> bool:

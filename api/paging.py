@@ -39,15 +39,20 @@ def shown_by(schema: type[Schema]) -> Callable[[Row], dict[str, Any]]:
     return lambda row: {name: row[name] for name in names}
 
 
+def read_page(listing: Listing, filters: dict[str, Any], **paging: Any) -> Page:
+    """A page of the list; a cursor that is none of its own is refused."""
+    try:
+        return listing.page(services.get().database, filters, **paging)
+    except BadCursor as error:
+        abort(422, errors={"query": {"cursor": [str(error)]}})
+
+
 def page_of(listing: Listing, query: dict[str, Any], shown: Callable[[Row], dict[str, Any]]) -> Response:
     """A JSON array, with X-Total-Count, X-Total-Count-Exact and Link."""
     paging = {name: query.pop(name, None) for name in ("sort", "skip", "limit", "cursor")}
     if paging["cursor"] and paging["skip"]:
         abort(422, errors={"query": {"skip": ["Give skip or cursor, not both."]}})
-    try:
-        page = listing.page(services.get().database, query, **paging)
-    except BadCursor as error:
-        abort(422, errors={"query": {"cursor": [str(error)]}})
+    page = read_page(listing, query, **paging)
     response = _counted([shown(row) for row in page.rows], page.total, is_exact=page.total_is_exact)
     if links := _links(page, paging):
         response.headers["Link"] = links

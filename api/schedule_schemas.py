@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from typing import Any
-from zoneinfo import available_timezones
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
@@ -10,6 +9,7 @@ from api import services
 from api.bodies import Answer, Change
 from api.paging import Paging, sort_field
 from api.schemas import POSITIVE_ID, UtcDateTime
+from jobs import zones
 from jobs.fields import JsonObject, QueryInteger, StrictBoolean, StrictInteger, Text
 from jobs.store import listing
 from scheduler.executors import EXECUTORS
@@ -24,7 +24,6 @@ _MISFIRE = (
 _CRON = {"description": "Five fields.", "format": "cron", "example": "0 8 * * *"}
 _ZONE = {"description": "An IANA zone.", "format": "iana-time-zone", "example": "Asia/Shanghai"}
 _OVERLAP = "For a firing that comes while the last one, or a task it submitted, still works."
-NOT_EVERYWHERE = {"localtime", "posixrules", "Factory"}  # names that mean something else on the next machine
 _CRON_CHARS = 500  # every number of every field fits; it is read anew for each slot
 _LONGEST_INTERVAL = timedelta(days=3660)
 _STATUSES = ("PENDING", "COMPLETED", "FAILED", "SKIPPED")
@@ -198,7 +197,7 @@ def check(data: dict[str, Any]) -> None:
         problems["interval_unit"] = ["Goes with interval, and only with it."]
     elif has_interval and data["interval"] * UNITS[data["interval_unit"]] > _LONGEST_INTERVAL:
         problems["interval"] = [f"Longer than {_LONGEST_INTERVAL.days} days."]
-    if data.get("timezone", "UTC") not in available_timezones() - NOT_EVERYWHERE:
+    if data.get("timezone", "UTC") not in zones.names():
         problems["timezone"] = ["Not an IANA time zone."]
     executor = EXECUTORS.get(data["task_type"])
     if executor is None:

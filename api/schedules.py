@@ -57,6 +57,12 @@ def shown_execution(row: Row) -> dict[str, Any]:
     return _as_execution(facts)
 
 
+def execution(execution_id: int) -> dict[str, Any]:
+    """An execution as the API returns it; `NotFound` when there is none."""
+    row = services.get().database.one("get_execution", {"id": execution_id})
+    return shown_execution(found(row, "execution", execution_id))
+
+
 @blueprint.post("/tasks")
 @blueprint.arguments(NewSchedule)
 @blueprint.response(201, ScheduleSchema)
@@ -142,7 +148,7 @@ def trigger_schedule(schedule_id: int) -> Any:
     execution_id = tools.schedules.by_hand(schedule_id)
     tools.firer.fire([execution_id])
     location = url_for("scheduler.get_execution", execution_id=execution_id)
-    return jsonify(_execution(execution_id)), 201, {"Location": location}
+    return jsonify(execution(execution_id)), 201, {"Location": location}
 
 
 @blueprint.get("/tasks/<id:schedule_id>/preview")
@@ -165,16 +171,11 @@ def list_executions(query: dict[str, Any]) -> Any:
     return page_of(listing.EXECUTIONS, query, shown_execution)
 
 
-def _execution(execution_id: int) -> dict[str, Any]:
-    row = services.get().database.one("get_execution", {"id": execution_id})
-    return shown_execution(found(row, "execution", execution_id))
-
-
 @blueprint.get("/executions/<id:execution_id>")
 @blueprint.response(200, ExecutionSchema)
 def get_execution(execution_id: int) -> Any:
     """One execution."""
-    return jsonify(_execution(execution_id))
+    return jsonify(execution(execution_id))
 
 
 @blueprint.get("/executors")

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import limits
 import psycopg
 from marshmallow import ValidationError, validate
 from psycopg.conninfo import conninfo_to_dict
 
+from jobs import zones
 from jobs.http import is_callable
 from jobs.priority import QUEUES
 from jobs.webhooks.guard import Networks
@@ -168,10 +168,8 @@ def readable_directory(value: str) -> None:
 
 
 def zone(value: str) -> None:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValidationError("Not an IANA time zone.") from None
+    if value not in zones.names():
+        raise ValidationError("Not an IANA time zone.")
 
 
 def log_level(value: str) -> str:

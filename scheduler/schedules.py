@@ -43,7 +43,7 @@ class Schedules:
     def create(self, wanted: Mapping[str, Any], builtin: str | None = None) -> Row | None:
         """Store a checked schedule; None when a built-in one is there already."""
         now = datetime.now(UTC)
-        facts = {**wanted, "builtin": builtin, "anchor": wanted.get("starts_at") or now}
+        facts = {**wanted, "builtin": builtin, "anchor": anchor_of(wanted, now)}
         row = self._database.one("insert_schedule", _prepared(facts, now))
         if row:
             self._carry(row)
@@ -62,9 +62,7 @@ class Schedules:
             note_slots(session, session.all("due_schedules", {"late": 0, "limit": 1, "id": schedule_id}))
             row = found(session.one("get_schedule", {"id": schedule_id}), "schedule", schedule_id)
             facts = {**row, **change}
-            if any(facts[name] != row[name] for name in ("interval", "interval_unit", "starts_at")):
-                facts["anchor"] = facts["starts_at"] or now
-            facts = _prepared(facts, now)
+            facts = _prepared({**facts, "anchor": anchor_of(facts, now, row)}, now)
             changed = session.one("update_schedule", facts)
             assert changed  # noqa: S101 - it is locked
         self._carry(changed)
@@ -127,6 +125,14 @@ class Schedules:
             carry(self._doorbell, {row["id"]: row["next_slot"]})
         except RedisError as error:
             log.warning("clock not told", schedule_id=row["id"], reason=str(error))
+
+
+def anchor_of(facts: Mapping[str, Any], now: datetime, before: Mapping[str, Any] | None = None) -> datetime:
+    """What the intervals of a schedule with these facts are counted from: anew, unless they are as they were before."""
+    if before and all(facts[name] == before[name] for name in ("interval", "interval_unit", "starts_at")):
+        anchor: datetime = before["anchor"]
+        return anchor
+    return facts.get("starts_at") or now
 
 
 def carry(doorbell: Doorbell, slots: Mapping[int, datetime | None]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from flask import Flask, g, render_template, request
+from flask import Flask, g, render_template, request, url_for
 
 from api.auth import session_token
 from api.console.language import gettext as _
@@ -38,8 +38,13 @@ def _is_here(endpoint: str) -> bool:
 
 
 def here() -> str:
-    """This page's own path, to come back to."""
-    return request.full_path.removesuffix("?")
+    """This page's own path, to come back to; where a form was sent, there is nothing to come back to."""
+    return request.full_path.removesuffix("?") if request.method in ("GET", "HEAD") else url_for("meta.index")
+
+
+def is_refresh() -> bool:
+    """Whether static/console/console.js asks for the live parts of the page only."""
+    return "Live-Parts" in request.headers
 
 
 def show(template: str, **facts: Any) -> str:

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from flask import Flask, redirect, request
 
 from api import services
+from jobs import zones
 
 LANGUAGES: Final = {"en": "English", "zh": "中文"}
 _TAGS: Final = {"en": "en", "zh": "zh-Hans"}
@@ -28,7 +29,7 @@ def language() -> str:
 def zone() -> ZoneInfo:
     """The viewer's time zone; before it is known, the one of the settings."""
     name = request.cookies.get(_ZONE_COOKIE, "")
-    return ZoneInfo(name if name in _zones() else services.get().settings.tz_default)
+    return ZoneInfo(name if name in zones.names() else services.get().settings.tz_default)
 
 
 def local(moment: datetime) -> datetime:
@@ -39,11 +40,6 @@ def local(moment: datetime) -> datetime:
 def today() -> datetime:
     """Now, on the viewer's clock."""
     return local(datetime.now(UTC))
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
 
 
 @cache

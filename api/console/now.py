@@ -11,7 +11,7 @@ from api.console.frame import show
 from api.console.language import gettext as _
 from api.console.language import local
 from api.console.plots import Plot, Series
-from api.console.words import number, percent
+from api.console.words import percent, whole
 from jobs import statistics
 from jobs.lifecycle import Status
 from jobs.store import listing
@@ -29,7 +29,7 @@ def page() -> str:
     database = tools.database
     with database.transaction() as session:
         found = statistics.realtime(session, tools.depths.count(session))
-    running = listing.TASKS.page(
+    running = listing.TASKS_IN_BRIEF.page(
         database, {"status": [Status.PROCESSING]}, sort="-id", skip=0, limit=_SHOWN_RUNNING, cursor=None
     )
     minutes = by_minute(_ends(database, int(time.monotonic() // _FLOW_SECONDS)), datetime.now(UTC))
@@ -62,7 +62,7 @@ def _labels(minutes: dict[datetime, Any]) -> list[str]:
 def _flow(minutes: dict[datetime, Counter[str]]) -> Plot:
     states = ((Status.COMPLETED, _("completed"), "one"), (Status.FAILED, _("failed"), "bad"))
     series = [Series(name, [counts[state] for counts in minutes.values()], tone) for state, name, tone in states]
-    return Plot(_("Tasks ended per minute"), _labels(minutes), series, _whole, bars=True)
+    return Plot(_("Tasks ended per minute"), _labels(minutes), series, whole, bars=True)
 
 
 def _failures(minutes: dict[datetime, Counter[str]]) -> Plot:
@@ -73,7 +73,3 @@ def _failures(minutes: dict[datetime, Counter[str]]) -> Plot:
     return Plot(
         _("Part that failed"), _labels(minutes), [Series(_("failed"), shares, "bad")], percent, bars=True, top=1.0
     )
-
-
-def _whole(value: float | None) -> str:
-    return number(int(value)) if value is not None and value == int(value) else number(value)

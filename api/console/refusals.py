@@ -1,8 +1,8 @@
 """Errors as pages, for people: what the API would have said, in their language where there are words for it."""
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 
-from api.auth import wants_page
+from api.auth import is_login, is_visit
 from api.console.frame import show
 from api.console.language import gettext as _
 
@@ -10,7 +10,7 @@ from api.console.language import gettext as _
 def _heading(status: int) -> str:
     headings = {
         401: _("Log in first"),
-        403: _("Your key may not do this"),
+        403: _("This form was not taken") if is_login() else _("Your key may not do this"),
         404: _("There is no such page"),
         422: _("This address does not fit"),
         429: _("Too many requests"),
@@ -22,7 +22,9 @@ def _heading(status: int) -> str:
 def _advice(status: int) -> str:
     advice = {
         401: _("Your session has ended, or there was none."),
-        403: _("Ask an administrator for a key with a larger scope, or log in with another one."),
+        403: _("Load its page again, then send it once more.")
+        if is_login()
+        else _("Ask an administrator for a key with a larger scope, or log in with another one."),
         404: _("It may have been removed when its time was over."),
         422: _("Something in the address, a filter perhaps, is not understood."),
         429: _("Wait a moment, then load the page again."),
@@ -31,21 +33,13 @@ def _advice(status: int) -> str:
     return advice.get(status, _("The log has the details, under the number of this request."))
 
 
-def _is_visit() -> bool:
-    """Whether a person opened a page of ours, or an address that nobody knows."""
-    endpoint = request.endpoint or ""
-    ours = endpoint.startswith("console.") or endpoint in ("meta.index", "meta.docs")
-    unknown = not endpoint and not request.path.startswith("/api/")
-    return (ours or unknown) and request.method in ("GET", "HEAD") and wants_page()
-
-
 def register(app: Flask) -> None:
     """Put a page in the place of an error's JSON."""
 
     @app.after_request
     def as_page(response: Response) -> Response:
         status = response.status_code
-        if status < 400 or response.mimetype != "application/json" or not _is_visit():
+        if status < 400 or response.mimetype != "application/json" or not is_visit():
             return response
         said = response.get_json().get("message", "")
         response.set_data(

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 from flask import request, url_for
 from marshmallow import ValidationError
@@ -12,20 +11,21 @@ from api import schedules as shapes
 from api import services
 from api.console.calendar import month_of
 from api.console.forms import fields_of
-from api.console.frame import may, show
+from api.console.frame import is_refresh, may, show
 from api.console.language import gettext as _
 from api.console.tasks import asked, next_page, page_of
-from api.errors import abort
-from api.schedule_schemas import NOT_EVERYWHERE, ExecutionQuery, ScheduleFields, check
+from api.schedule_schemas import ExecutionQuery, ScheduleFields, check
 from api.schemas import json_schema
+from jobs import zones
 from jobs.beats import LEASE_SECONDS
 from jobs.store import listing
 from scheduler.executors import EXECUTORS
 from scheduler.planner import timetable_of
+from scheduler.schedules import anchor_of
 from scheduler.timetable import UNITS
 
 _UPCOMING: Final = 10
-_TIMES: Final = ("cron_expression", "interval", "interval_unit", "timezone")
+_TIMES: Final = ("cron_expression", "interval", "interval_unit", "timezone", "starts_at", "ends_at")
 
 
 def schedules() -> str:
@@ -41,7 +41,7 @@ def schedules() -> str:
         next=next_page(page),
         upcoming=upcoming,
         is_alive=any(row["kind"] == "scheduler" for row in alive),
-        calendar=month_of(tools.database, request.args.get("month")),
+        calendar=None if is_refresh() else month_of(tools.database, request.args.get("month")),
         may_change=may("admin"),
     )
 
@@ -69,7 +69,6 @@ def schedules_executions() -> str:
         "executions.html",
         executions=[shapes.shown_execution(row) for row in page.rows],
         next=next_page(page),
-        page=page,
     )
 
 
@@ -103,19 +102,20 @@ def _form(facts: dict[str, Any], target: str, method: str) -> str:
         about=executor.description if executor else "",
         params=fields_of(params, facts["params"], prefix="params."),
         units=list(UNITS),
-        zones=sorted(available_timezones() - NOT_EVERYWHERE),
+        zones=sorted(zones.names()),
         policies={name: fields[name] for name in ("misfire_policy", "overlap_policy")},
         accounts=page_of(listing.ACCOUNTS, {}, 100).rows,
     )
 
 
-def schedules_preview() -> str:
-    """The next slots of times that are just being written, as a piece of a page."""
+def schedules_preview(schedule_id: int | None = None) -> str:
+    """The next slots of times that are just being written, as a piece of a page; also of a schedule that is there."""
+    before = services.get().schedules.get(schedule_id) if schedule_id else None
     given: dict[str, Any] = {name: request.args[name] for name in _TIMES if request.args.get(name)}
     try:
         if "interval" in given:
             given["interval"] = int(given["interval"])
-        facts = dict.fromkeys((*_TIMES, "starts_at", "ends_at")) | ScheduleFields().load(given)
+        facts = dict.fromkeys(_TIMES) | ScheduleFields().load(given)
         check({**facts, "timezone": facts["timezone"] or "UTC", "task_type": "cleanup"})
     except (ValidationError, ValueError) as error:
         problems = (
@@ -123,16 +123,14 @@ def schedules_preview() -> str:
         )
         said = " ".join(text for texts in problems.values() for text in texts)
         return show("slots.html", slots=[], said=said)
-    facts |= {"anchor": datetime.now(UTC), "timezone": facts["timezone"] or "UTC"}
-    return show("slots.html", slots=list(islice(timetable_of(facts).slots(datetime.now(UTC)), 5)), said="")
+    now = datetime.now(UTC)
+    facts |= {"anchor": anchor_of(facts, now, before), "timezone": facts["timezone"] or "UTC"}
+    return show("slots.html", slots=list(islice(timetable_of(facts).slots(now), 5)), said="")
 
 
 def schedules_execution(execution_id: int) -> str:
     """One firing."""
-    row = services.get().database.one("get_execution", {"id": execution_id})
-    if row is None:
-        abort(404, message=f"There is no execution {execution_id}.")
-    return show("execution.html", execution=shapes.shown_execution(row))
+    return show("execution.html", execution=shapes.execution(execution_id))
 
 
 PAGES: Final = {
@@ -143,4 +141,5 @@ PAGES: Final = {
     "/schedules/executions/<id:execution_id>": ("schedules_execution", schedules_execution),
     "/schedules/<id:schedule_id>": ("schedules_one", schedules_one),
     "/schedules/<id:schedule_id>/edit": ("schedules_edit", schedules_edit),
+    "/schedules/<id:schedule_id>/preview": ("schedules_preview", schedules_preview),
 }

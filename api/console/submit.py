@@ -1,5 +1,6 @@
 """Submit: a form for each task type, made from its schema; static/console/form.js sends it to the API."""
 
+import re
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from jobs.shapes import shown_task
 from jobs.store import listing
 
 _FIRST: Final = "text_generation"
+_NUMBER: Final = re.compile(r"[0-9]{1,19}")  # as in paths (api/app.py)
 _MORE: Final = (
     "timeout_seconds", "max_retries", "delay_seconds", "depends_on", "unique_key", "cache_ttl", "callback_url",
     "metadata",
@@ -24,7 +26,7 @@ _AS_BEFORE: Final = ("prompt", "model", "priority", "stream", "timeout_seconds",
 def _before(name: str) -> dict[str, Any]:
     """What the task had that this one is to be like."""
     given = request.args.get("like", "")
-    if not (given.isascii() and given.isdigit()):
+    if not _NUMBER.fullmatch(given):
         return {}
     task = shown_task(services.get().manager.get(min(int(given), 2**63 - 1)))
     return {key: task[key] for key in _AS_BEFORE} if task["task_type"] == name else {}

@@ -10,23 +10,24 @@ from werkzeug.datastructures import MultiDict
 from api import services
 from api.console.frame import may, show
 from api.errors import abort
+from api.paging import read_page
 from api.schemas import TaskQuery
 from jobs.lifecycle import TERMINAL, Status
-from jobs.priority import QUEUES
+from jobs.priority import MAX_PRIORITY, MIN_PRIORITY, QUEUES
 from jobs.shapes import shown_task
 from jobs.store import listing
 from jobs.store.database import Row
-from jobs.store.listing import BadCursor, Listing, Page
+from jobs.store.listing import Listing, Page
 
 PAGE_ROWS: Final = 50
 _FILTERS: Final = ("status", "task_type", "queue", "priority", "account_id", "batch_id", "search", "sort")
 
 
-def asked(schema: Schema, names: tuple[str, ...] | None = None) -> dict[str, Any]:
+def asked(schema: Schema) -> dict[str, Any]:
     """The address's query as the API would read it; what forms leave empty was not asked for."""
     given = MultiDict((name, value) for name, value in request.args.items(multi=True) if value.strip())
     try:
-        found: dict[str, Any] = schema.load(given if names is None else {n: given[n] for n in names if n in given})
+        found: dict[str, Any] = schema.load(given)
     except ValidationError as error:
         abort(422, errors={"query": error.messages})
     return found
@@ -35,12 +36,7 @@ def asked(schema: Schema, names: tuple[str, ...] | None = None) -> dict[str, Any
 def page_of(source: Listing, query: dict[str, Any], rows: int = PAGE_ROWS) -> Page:
     """A page of a list; `query` as `asked` gave it."""
     paging = {name: query.pop(name, None) for name in ("sort", "cursor", "skip", "limit")}
-    try:
-        return source.page(
-            services.get().database, query, sort=paging["sort"], skip=0, limit=rows, cursor=paging["cursor"]
-        )
-    except BadCursor as error:
-        abort(422, errors={"query": {"cursor": [str(error)]}})
+    return read_page(source, query, sort=paging["sort"], skip=0, limit=rows, cursor=paging["cursor"])
 
 
 def next_page(page: Page) -> str | None:
@@ -54,7 +50,7 @@ def next_page(page: Page) -> str | None:
 def tasks() -> str:
     """The list."""
     search = request.args.get("search", "").strip().removeprefix("#")
-    page = page_of(listing.TASKS, asked(TaskQuery()))
+    page = page_of(listing.TASKS_IN_BRIEF, asked(TaskQuery()))
     return show(
         "tasks.html",
         page=page,
@@ -67,6 +63,7 @@ def tasks() -> str:
         states=list(Status),
         types=sorted(services.get().task_types),
         queues=QUEUES,
+        priorities=range(MAX_PRIORITY, MIN_PRIORITY - 1, -1),
     )
 
 
@@ -106,8 +103,8 @@ def _cost(task: Row) -> float | None:
 def tasks_one(task_id: int) -> str:
     """A task's page; while it is not done, static/console/task.js follows its events."""
     tools = services.get()
-    row = tools.manager.get(task_id)
     events = tools.manager.events(task_id)
+    row = tools.manager.get(task_id)  # what happens between the two is an event that the stream begins with
     task = shown_task(row)
     kind = tools.task_types.get(row["task_type"])
     allowed = may(kind.scope if kind else "submit")
@@ -122,7 +119,7 @@ def tasks_one(task_id: int) -> str:
         may_cancel=allowed and row["status"] not in TERMINAL,
         may_retry=allowed and row["status"] in (Status.FAILED, Status.CANCELLED),
         contents=page_of(listing.CONTENTS, {"task_id": task_id}, 10).rows,
-        stream=url_for("live.task_events", task_id=task_id),
+        stream=url_for("live.task_events", task_id=task_id, after=events[-1]["id"] if events else 0),
     )
 
 

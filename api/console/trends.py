@@ -13,7 +13,7 @@ from api.console.frame import show
 from api.console.language import gettext as _
 from api.console.language import local
 from api.console.plots import Plot, Series
-from api.console.words import number, percent, span
+from api.console.words import money, percent, span, whole
 from api.errors import abort
 from jobs import statistics
 
@@ -63,15 +63,11 @@ def _plots(hours: list[dict[str, Any]]) -> list[Plot]:
 
     success = [Series(_("completed"), [one["success_rate"] for one in hours], "good")]
     return [
-        Plot(_("Tasks ended per hour"), labels, ended, _whole, bars=True),
+        Plot(_("Tasks ended per hour"), labels, ended, whole, bars=True),
         Plot(_("Part that completed"), labels, success, percent, top=1.0),
         Plot(_("Waiting, before the last attempt"), labels, times("waiting_seconds"), span),
         Plot(_("Running, the last attempt"), labels, times("running_seconds"), span),
     ]
-
-
-def _whole(value: float | None) -> str:
-    return number(int(value) if value is not None and value == int(value) else value)
 
 
 def trends() -> str:
@@ -86,12 +82,12 @@ def trends() -> str:
     labels = [day.isoformat() for day in days]
     parts = (("prompt_tokens", _("in"), "one"), ("completion_tokens", _("out"), "two"))
     tokens = [Series(name, daily(part), tone) for part, name, tone in parts]
-    money = [Series(costs["currency"], daily("money"), "one")]
+    spent = [Series(costs["currency"], daily("money"), "one")]
     return show(
         "trends.html",
         plots=_plots(hours),
-        tokens=Plot(_("Tokens per day"), labels, tokens, _whole, bars=True),
-        money=Plot(_("Money per day"), labels, money, number, bars=True),
+        tokens=Plot(_("Tokens per day"), labels, tokens, whole, bars=True),
+        money=Plot(_("Money per day"), labels, spent, money, bars=True),
         costs=costs,
         groups=[("model", _("Model")), ("account_id", _("Account")), ("task_type", _("Type"))],
         rows=_GROUPS,

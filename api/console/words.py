@@ -1,5 +1,6 @@
 """How pages write states, times, amounts and JSON."""
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -55,6 +56,7 @@ _REASONS: Final = {
     "handed back": _noted("the worker stopped, and handed it back"),
     "retried on request": _noted("retried on request"),
     "soft_limit": _noted("its time is nearly over"),
+    "cached": _noted("an equal result was there already"),
 }
 _POLICIES: Final = {
     "fire_once": _noted("fire once for all of them"),
@@ -122,6 +124,14 @@ _FIELDS: Final = {
     "delay": _noted("Next attempt after"),
     "delay_until": _noted("Not before"),
     "input": _noted("Input"),
+    "cpu_seconds": _noted("CPU time"),
+    "peak_memory_mb": _noted("Most memory (MB)"),
+}
+_LEVELS: Final = {
+    "info": _noted("Information"),
+    "warning": _noted("Warning"),
+    "error": _noted("Error"),
+    "critical": _noted("Critical"),
 }
 _UNITS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
@@ -152,6 +162,11 @@ def policy(code: str) -> str:
     return _(_POLICIES[code]) if code in _POLICIES else code
 
 
+def level(code: str) -> str:
+    """How bad it is, what an alert tells."""
+    return _(_LEVELS[code]) if code in _LEVELS else code
+
+
 def field_name(name: str) -> str:
     """What a field of a form is called; task types of others may have any."""
     return _(_FIELDS[name]) if name in _FIELDS else name.replace("_", " ").capitalize()
@@ -180,6 +195,11 @@ def clock(moment: datetime | None) -> Markup | str:
     )
 
 
+def wall_clock(moment: datetime | None) -> str:
+    """A moment on the viewer's clock, as a control for times holds it."""
+    return local(moment).replace(tzinfo=None).isoformat(timespec="minutes") if moment else ""
+
+
 def span(seconds: float | None) -> str:
     """A length of time."""
     if seconds is None:
@@ -197,6 +217,18 @@ def number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
+def whole(value: float | None) -> str:
+    """Likewise, of what is counted; what is between two of them, as on an axis, is not rounded away."""
+    return number(int(value) if value is not None and value == int(value) else value)
+
+
+def money(amount: float | None) -> str:
+    """An amount, with three digits that count where it is less than one: tokens cost fractions of a cent."""
+    if not amount or abs(amount) >= 1:
+        return number(None if amount is None else float(amount))
+    return f"{amount:.{2 - math.floor(math.log10(abs(amount)))}f}"
+
+
 def percent(part: float | None) -> str:
     """A part of one."""
     return "–" if part is None else f"{100 * part:.4g} %"
@@ -209,6 +241,7 @@ def pretty(value: Any) -> str:
 
 def register(app: Flask) -> None:
     """As filters."""
-    shown = (badge, word, sign, reason, policy, rhythm, away, clock, span, number, percent, pretty)
-    app.jinja_env.filters.update({one.__name__: one for one in shown})
+    states = (badge, word, sign, reason, policy, level, rhythm)
+    amounts = (away, clock, wall_clock, span, number, money, percent, pretty)
+    app.jinja_env.filters.update({one.__name__: one for one in (*states, *amounts)})
     app.jinja_env.globals.update(field_name=field_name, today=today)

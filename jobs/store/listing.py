@@ -59,6 +59,7 @@ class Listing:
     Attributes:
         filters: query name -> condition on the parameter of that name.
         reading: the same, of filters that no index helps with.
+        shown: what is read of a row, with what it may be sorted by; nothing given: all of it.
         columns: what it may be sorted by; `id` always breaks ties.
         parts: of a table that grows large; the first that serve are used.
     """
@@ -68,11 +69,16 @@ class Listing:
     columns: dict[str, LiteralString]
     parts: tuple[Parts, ...] = ()
     reading: Mapping[str, LiteralString] = field(default_factory=dict)
+    shown: LiteralString = ""
 
     @property
     def sorts(self) -> list[str]:
         """All values of `sort`; a minus sign means descending."""
         return [f"{sign}{column}" for column in self.columns for sign in ("", "-")]
+
+    @property
+    def _shown(self) -> LiteralString:
+        return self.shown or f"{self.table}.*"
 
     def page(
         self,
@@ -121,7 +127,7 @@ class Listing:
         table, window = self.table, f"{keys.order} LIMIT %(window)s"
         looked = self._keys(filters, keys, beyond, window)
         rows = session.run(
-            f"SELECT {table}.* FROM {table} JOIN ({looked}) AS looked USING (id) {fits}"  # noqa: S608
+            f"SELECT {self._shown} FROM {table} JOIN ({looked}) AS looked USING (id) {fits}"  # noqa: S608
             f" {keys.order_in(table)} OFFSET %(skip)s LIMIT %(limit)s",
             parameters,
         )
@@ -143,8 +149,8 @@ class Listing:
         if (self.parts and filters) or self._parts(filters, keys):
             page = self._keys(filters, keys, beyond, span)
             order = keys.order_in(self.table)
-            return f"SELECT {self.table}.* FROM {self.table} JOIN ({page}) AS page USING (id) {order}"  # noqa: S608
-        return f"SELECT * FROM {self.table} {_where([*self._conditions(filters), *beyond])} {span}"  # noqa: S608
+            return f"SELECT {self._shown} FROM {self.table} JOIN ({page}) AS page USING (id) {order}"  # noqa: S608
+        return f"SELECT {self._shown} FROM {self.table} {_where([*self._conditions(filters), *beyond])} {span}"  # noqa: S608
 
     def _keys(self, filters: list[str], keys: Keys, beyond: list[LiteralString], span: LiteralString) -> LiteralString:
         """Of rows, what their order is made of."""
@@ -221,6 +227,12 @@ TASKS: Final = Listing(
     ),
     {"search": "strpos(lower(concat_ws(' ', prompt, input::text)), lower(%(search)s)) > 0"},
 )
+TASKS_IN_BRIEF: Final = replace(
+    TASKS,
+    shown="id, task_type, model, status, tasks.priority, queue, attempt, progress, progress_message, tasks.created_at,"
+    " started_at, run_seconds, error ->> 'code' AS error_code, left(coalesce(prompt, input::text), 250) AS about",
+)
+"""The same for whoever looks through them: prompts, inputs and results may be long, and stay where they are."""
 ACCOUNTS: Final = Listing("accounts", {}, {"id": "id"})
 CONTENTS: Final = Listing(
     "contents",

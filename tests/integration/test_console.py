@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import limits
 import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from jobs.setting_values import ApiKey
 from jobs.settings import Settings
@@ -18,7 +20,7 @@ from jobs.store import listing
 from jobs.store.database import Database
 from tests.integration.test_content import content
 from tests.support import hand
-from tests.support.access import AWAY, bearer, serving, sql
+from tests.support.access import AWAY, OWN, bearer, log_in, serving, sql
 
 _ROOT = Path(__file__).parents[2]
 _HTML = {"Accept": "text/html"}
@@ -125,6 +127,40 @@ class TestScopes:
         assert "secret" not in said
 
 
+class TestLogin:
+    def refused(self, answer: TestResponse, status: int, said: str) -> None:
+        """What a person is told is a page."""
+        assert (answer.status_code, answer.mimetype) == (status, "text/html")
+        assert f"<h1>{said}</h1>" in answer.get_data(as_text=True)
+
+    def test_forms_that_are_refused_are_answered_with_pages(self, locked: FlaskClient) -> None:
+        for headers in ({}, {"Origin": "http://evil.example"}):
+            answer = locked.post("/login", data={"key": "x"}, headers={**_HTML, **headers})
+            self.refused(answer, 403, "This form was not taken")
+            assert 'href="/login?next=/"' in answer.get_data(as_text=True)
+        log_in(locked, "admin-secret-0123456")
+        stale = locked.post("/logout", data={"csrf": "of yesterday"}, headers={**_HTML, **OWN})
+        self.refused(stale, 403, "This form was not taken")
+
+    def test_who_tries_too_often_is_told_on_a_page(self, locked: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("api.limits._FAILURES", limits.parse("2/minute"))
+        assert [log_in(locked, "wrong").status_code for _ in range(2)] == [401, 401]
+        answer = locked.post("/login", data={"key": "wrong"}, headers={**_HTML, **OWN})
+        self.refused(answer, 429, "Too many requests")
+
+    def test_the_login_says_when_the_database_is_away(self, configured: Settings) -> None:
+        with serving(replace(configured, database_url=AWAY, api_keys=_KEYS)) as app:
+            client = app.test_client()
+            client.set_cookie("pressroom", "A" * 43)
+            self.refused(client.get("/login", headers=_HTML), 503, "Not reachable right now")
+            answer = client.post("/login", data={"key": "wrong"}, headers={**_HTML, **OWN})
+            self.refused(answer, 503, "Not reachable right now")
+
+    def test_who_has_no_session_is_led_to_the_login_from_an_unknown_address_too(self, locked: FlaskClient) -> None:
+        answer = locked.get("/nope", headers=_HTML)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/nope")
+
+
 class TestLanguages:
     def test_every_word_is_translated_with_what_it_names(self) -> None:
         methods = [("**/console/**.html", "jinja2"), ("**/login.html", "jinja2"), ("**.py", "python")]
@@ -160,13 +196,33 @@ class TestLanguages:
         assert "健康状况" in said
         assert "Health<" not in said
 
+    def test_what_happened_is_told_in_it_too(self, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+        sql(
+            database,
+            """INSERT INTO task_events (task_id, from_status, to_status, attempt, detail) VALUES
+               (1, 'PROCESSING', 'COMPLETED', 1, '{"reason": "cached", "cpu_seconds": 1.5, "peak_memory_mb": 20.5}')""",
+        )
+        sql(
+            database,
+            "INSERT INTO alerts (rule, level, title, message, status, next_at)"
+            " VALUES ('x', 'critical', 't', 'm', 'OPEN', now())",
+        )
+        chinese = {"Accept-Language": "zh"}
+        said = page(client, "/tasks/1", headers=chinese)
+        for piece in ("原因: 已有相同的结果", "CPU 时间: 1.5 s", "内存峰值（MB）: 20.5"):
+            assert piece in said
+        assert "严重 ·" in page(client, "/system", headers=chinese)
+
     def test_times_are_the_viewers(self, client: FlaskClient, database: Database) -> None:
         client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
         sql(database, "UPDATE tasks SET created_at = '2024-01-01T20:00:00Z'")
         client.set_cookie("zone", "Asia/Shanghai")
         assert "2024-01-02 04:00" in page(client, "/tasks")
-        client.set_cookie("zone", "../../etc/passwd")
-        assert "2024-01-01 20:00" in page(client, "/tasks")
+        for nowhere in ("../../etc/passwd", "localtime"):
+            client.set_cookie("zone", nowhere)
+            assert "2024-01-01 20:00" in page(client, "/tasks")
+            assert "<h1>Schedules</h1>" in page(client, "/schedules")  # PostgreSQL is told the zone, too
 
 
 class TestTasks:
@@ -227,6 +283,15 @@ class TestTasks:
         for piece in ("2.000000 CNY", "750,000", "Attempt 1", "Completed"):
             assert piece in said
 
+    def test_tokens_that_no_answer_counted_are_none(self, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"task_type": "embedding", "model": "m", "input": {"texts": ["one"]}})
+        hand.finish(database, 1, result={}, usage={"prompt_tokens": 7, "total_tokens": 7})
+        assert "7 in, 0 out" in page(client, "/tasks/1")
+
+    @pytest.mark.parametrize("like", ["9" * 5000, "x", "٣"])
+    def test_a_form_like_no_task_has_nothing_in_it(self, like: str, client: FlaskClient) -> None:
+        assert "Submit a task" in page(client, f"/submit?like={like}")
+
     def test_an_attempt_that_ended_with_its_worker_is_not_shown_as_waiting(
         self, client: FlaskClient, database: Database
     ) -> None:
@@ -240,6 +305,26 @@ class TestTasks:
         said = page(client, "/tasks/1")
         for piece in ("Given back", "the worker was lost", "Next attempt after: 1.2 s"):
             assert piece in said
+
+    @pytest.mark.parametrize(
+        "query", ["", "?priority=7&sort=created_at", "?status=FAILED&sort=-priority", "?search=words"]
+    )
+    def test_the_list_tells_of_long_tasks_in_brief(self, query: str, client: FlaskClient, database: Database) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "Many words " * 9000, "model": "m", "priority": 7})
+        hand.finish(database, 1, status="FAILED")
+        said = page(client, f"/tasks{query}")
+        for piece in ("Many words Many words", "provider_error", '<td class="amount" data-label="Priority">7'):
+            assert piece in said
+        assert len(said) < 20_000
+
+    def test_the_page_of_a_task_that_moves_is_told_what_comes_after_what_it_shows(
+        self, client: FlaskClient, database: Database
+    ) -> None:
+        client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+        hand.claim(database, hand.register(database), [1])
+        last = client.get("/api/v1/tasks/1/events").get_json()[-1]
+        assert last["to_status"] == "PROCESSING"
+        assert f'data-stream="/api/v1/tasks/1/events?after={last["id"]}"' in page(client, "/tasks/1")
 
     def test_no_tasks_yet_says_how_to_submit_the_first(self, client: FlaskClient) -> None:
         assert "No tasks yet" in page(client, "/tasks")
@@ -267,6 +352,27 @@ class TestSchedules:
         assert page(client, link[1].replace("&amp;", "&")).count("<tr>") == 4
         assert "2026-03" in page(client, "/schedules?month=2026-03")
         assert datetime.now(UTC).strftime("%Y-%m") in page(client, "/schedules?month=nonsense")
+
+    def test_what_stays_as_it_is_for_a_while_is_not_asked_for_every_ten_seconds(self, client: FlaskClient) -> None:
+        schedule(client, name="Named")
+        assert 'id="calendar"' in page(client, "/schedules")
+        anew = page(client, "/schedules", headers={"Live-Parts": "only"})
+        assert "Named" in anew
+        assert 'id="calendar"' not in anew
+
+    def test_a_preview_counts_as_the_schedule_does(self, client: FlaskClient, database: Database) -> None:
+        number = schedule(client, cron_expression=None, interval=5, interval_unit="hours")
+        sql(database, f"UPDATE schedules SET anchor = '2026-01-01T00:30:00Z' WHERE id = {number}")
+        for count, slots in ((5, 5), (6, 0)):  # another interval is counted from now on
+            said = page(client, f"/schedules/{number}/preview?interval={count}&interval_unit=hours&timezone=UTC")
+            assert said.count("<li>") == 5
+            assert len(re.findall(r'datetime="[0-9-]+T[0-9]+:30:00\+00:00"', said)) == slots
+
+    def test_a_preview_keeps_within_its_bounds(self, client: FlaskClient) -> None:
+        bounds = "starts_at=2090-01-01T00:00:00Z&ends_at=2090-01-01T10:00:00Z"
+        said = page(client, f"/schedules/preview?interval=5&interval_unit=hours&timezone=UTC&{bounds}")
+        assert [f"2090-01-01 {hour}:00" in said for hour in ("00", "05", "10", "15")] == [True, True, True, False]
+        assert said.count("<li>") == 3
 
     @pytest.mark.parametrize(
         ("query", "said"),
@@ -298,6 +404,19 @@ class TestTrends:
             assert client.get(f"/trends/costs-{by}.csv").get_data(as_text=True).startswith(f"{by},tasks,")
         assert client.get("/trends/costs-nothing.csv").status_code == 404
 
+    def test_small_amounts_of_money_are_not_nothing(self, configured: Settings, database: Database) -> None:
+        configured.data_dir.mkdir(parents=True, exist_ok=True)
+        prices = configured.data_dir / "prices.toml"
+        prices.write_text("[prices.m]\ninput = 2\noutput = 4\n")
+        with serving(replace(configured, providers_file=prices)) as app:
+            client = app.test_client()
+            client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
+            hand.finish(database, 1, usage={"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16})
+            said = page(client, "/trends")
+        # By model, account and type; beside the plot, where the half of it stands, too, and in its table.
+        assert said.count("0.0000500<") == 5
+        assert "0.0000250<" in said
+
     def test_a_page_full_of_numbers_has_them_in_tables_too(self, client: FlaskClient, database: Database) -> None:
         client.post("/api/v1/tasks", json={"prompt": "p", "model": "m"})
         hand.finish(database, 1, result={"text": "x"})
@@ -305,6 +424,13 @@ class TestTrends:
         assert said.count("<svg") >= 2
         assert said.count("<title>") == said.count("<desc>") + 1
         assert "The numbers" in said
+
+
+def test_what_is_wrong_is_announced_once_not_with_every_number_that_changes(client: FlaskClient) -> None:
+    for path, part, said in (("/", "now", "No worker is alive"), ("/schedules", "schedules", "No scheduler is alive")):
+        before, _, behind = page(client, path).partition(f'<div id="{part}"')
+        assert re.search(rf'<div id="wrong" data-live="\d+" role="alert"><p class="note"><strong>{said}', before)
+        assert 'role="alert"' not in behind
 
 
 def test_the_pages_say_when_the_database_is_away(configured: Settings) -> None:

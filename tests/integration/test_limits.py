@@ -74,7 +74,7 @@ def test_who_is_far_from_the_limit_is_counted_in_few_steps_and_exactly(
     assert answers[263:] == [429] * 7
 
 
-@pytest.mark.parametrize("path", ["/api/v1/health", "/health", "/metrics", "/static/page.css"])
+@pytest.mark.parametrize("path", ["/api/v1/health", "/health", "/metrics", "/static/login.css"])
 def test_who_only_looks_whether_it_lives_is_not_limited(path: str, make: Make) -> None:
     client = make(rate_limit_default="1/minute")
     for _ in range(3):

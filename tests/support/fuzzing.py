@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
-from zoneinfo import available_timezones
 
 import schemathesis
 from hypothesis import strategies
@@ -21,7 +20,7 @@ from schemathesis.core.failures import ServerError
 from schemathesis.engine import Status, events, from_schema
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from api.schedule_schemas import NOT_EVERYWHERE
+from jobs import zones
 from tests.support.instance import fresh_directory, running
 
 KEY = "fuzzing-secret-key"
@@ -78,7 +77,7 @@ schemathesis.openapi.format(
     "uri", strategies.sampled_from(["https://example.com/hook", "http://example.org:8080/?a=b"])
 )
 schemathesis.openapi.format("cron", strategies.sampled_from(["0 8 * * *", "*/5 0-6,23 1 jan-mar mon"]))
-schemathesis.openapi.format("iana-time-zone", strategies.sampled_from(sorted(available_timezones() - NOT_EVERYWHERE)))
+schemathesis.openapi.format("iana-time-zone", strategies.sampled_from(sorted(zones.names())))
 
 
 def configuration(examples: int, seed: int) -> schemathesis.Config:

@@ -1,4 +1,4 @@
-"""Plots: shapes within their frame, gaps that are gaps, the numbers beside them; and forms made from schemas."""
+"""Plots: shapes within their frame, gaps that are gaps, the numbers beside them; amounts; forms made from schemas."""
 
 import re
 
@@ -6,6 +6,7 @@ import pytest
 
 from api.console.forms import fields_of, kind_of
 from api.console.plots import HEIGHT, WIDTH, Plot, Series
+from api.console.words import money
 
 
 def plot(*rows: list[float | None], bars: bool = False, top: float | None = None) -> Plot:
@@ -73,3 +74,19 @@ def test_what_is_required_comes_first_and_values_fill_the_controls() -> None:
     made = fields_of(schema, {"b": ["x", "y"], "a": 7}, prefix="input.")
     assert [(one.path, one.value) for one in made] == [("input.a", "7"), ("input.b", "x\ny"), ("input.c", "true")]
     assert made[0].limits == {"min": 1}
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (None, "–"),
+        (0, "0.00"),
+        (0.0, "0.00"),
+        (0.0000123, "0.0000123"),
+        (0.5, "0.500"),
+        (1, "1.00"),
+        (1234.5, "1,234.50"),
+    ],
+)
+def test_amounts_of_money_keep_the_digits_that_count(amount: float | None, said: str) -> None:
+    assert money(amount) == said

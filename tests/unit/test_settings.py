@@ -48,6 +48,8 @@ def test_defaults_need_no_environment() -> None:
         ("LLM_API_KEY", "sk-one\nX-Other: header"),
         ("LLM_API_KEY", "sk-schlüssel"),
         ("ALERT_WEBHOOK_URL", "https://\x80/hook"),
+        ("TZ_DEFAULT", "Mars/Olympus"),
+        ("TZ_DEFAULT", "localtime"),
         ("RATE_LIMIT_DEFAULT", "often"),
         ("RATE_LIMIT_DEFAULT", "0/minute"),
         ("RATE_LIMIT_GENERATE", "5/fortnight"),

@@ -4,6 +4,10 @@
   const form = document.getElementById("form");
   const problem = document.getElementById("problem");
   const words = form.dataset;
+  const { call, explain } = window.pressroom;
+  let isUnderWay = false;
+  let sent = "";
+  let key = "";
   const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
   function number(text) {
@@ -19,6 +23,17 @@
     }
   }
 
+  // A wall-clock time of the page's zone, in UTC; a control that was not touched holds a more exact one.
+  function moment(text, field) {
+    if (text === field.defaultValue) return field.dataset.moment;
+    const zone = { timeZone: document.body.dataset.zone };
+    const shape = new Intl.DateTimeFormat("sv", { ...zone, dateStyle: "short", timeStyle: "medium" }); // as in ISO 8601
+    const ahead = (instant) => Date.parse(`${shape.format(instant).replace(" ", "T")}Z`) - instant;
+    const local = Date.parse(`${text}Z`);
+    const near = local - ahead(local); // the clock may be changed in between
+    return new Date(local - ahead(near)).toISOString();
+  }
+
   const readers = {
     boolean: (text) => text === "true",
     integer: number,
@@ -27,7 +42,9 @@
     numbers: (text) => lines(text).map(number),
     json,
     either: (text) => (text.trimStart().startsWith("[") ? json(text) : text),
+    moment,
   };
+  const valueOf = (field) => (readers[field.dataset.kind] ?? String)(field.value, field);
 
   function put(body, path, value) {
     const names = path.split(".");
@@ -36,10 +53,13 @@
     inner[last] = value;
   }
 
+  const add = (place, text) => place.append(place.textContent ? " " : "", text);
+
+  // What is wrong is told at its control; below the form where there is no room for it.
   function complain(field, text) {
     const place = document.getElementById(`wrong-${field.dataset.field}`);
     field.setAttribute("aria-invalid", "true");
-    if (place) place.textContent = text;
+    add(place ?? problem, place ? text : `${field.dataset.field}: ${text}`);
     const details = field.closest("details");
     if (details) details.open = true;
   }
@@ -60,10 +80,10 @@
       if (kind === "checkbox") {
         put(body, path, field.checked);
       } else if (field.value.trim() === "") {
-        if (field.dataset.empty === "text") put(body, path, "");
+        if (field.dataset.empty) put(body, path, field.dataset.empty === "text" ? "" : null);
       } else {
         try {
-          put(body, path, (readers[kind] ?? String)(field.value));
+          put(body, path, valueOf(field));
         } catch (error) {
           complain(field, error.message);
           isWell = false;
@@ -79,35 +99,60 @@
     return Object.entries(problems).flatMap(([name, inner]) => flat(inner, path ? `${path}.${name}` : name));
   }
 
+  // The control that a path is about: the one of that name, else the smallest of what it is a part of.
+  function fieldOf(path) {
+    const [found] = fields()
+      .filter((field) => field.type !== "hidden" && `${path}.`.startsWith(`${field.dataset.field}.`))
+      .sort((one, other) => other.dataset.field.length - one.dataset.field.length);
+    return found;
+  }
+
   function show(error) {
     const found = flat(error.problems ?? {});
-    const others = [];
+    if (found.length === 0) explain(problem, error);
     for (const [path, text] of found) {
-      const field = fields().find((one) => path === one.dataset.field || path.startsWith(`${one.dataset.field}.`));
+      const field = fieldOf(path);
       if (field) complain(field, text);
-      else others.push(path && !path.startsWith("_") ? `${path}: ${text}` : text);
+      else add(problem, path && !path.startsWith("_") ? `${path}: ${text}` : text);
     }
-    problem.textContent = found.length === 0 ? error.message : others.join(" ");
     (form.querySelector("[aria-invalid]") ?? problem).focus();
+  }
+
+  // The same again, when the answer to it was lost, makes nothing twice; what was changed meanwhile is something else.
+  function keyOf(body) {
+    const text = JSON.stringify(body);
+    if (text !== sent) {
+      sent = text;
+      key = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
+    }
+    return key;
+  }
+
+  function busy(isSo) {
+    isUnderWay = isSo;
+    form.querySelector("button").disabled = isSo;
   }
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    if (isUnderWay) return;
     problem.textContent = "";
     const body = read();
     if (body === null) return form.querySelector("[aria-invalid]").focus();
-    const button = form.querySelector("button");
-    button.disabled = true;
+    busy(true);
     try {
-      const made = await window.pressroom.call(words.method ?? "POST", words.target, body);
+      const made = await call(words.method ?? "POST", words.target, body, { "Idempotency-Key": keyOf(body) });
+      sent = "";
       location.assign(words.then + made.id);
     } catch (error) {
       show(error);
-      button.disabled = false;
+      busy(false);
     }
   });
   form.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) form.requestSubmit();
   });
-  window.pressroom.readForm = read;
+  // Browsers may bring a page back as it was left.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) busy(false); });
+  window.pressroom.valueOf = valueOf;
 })();

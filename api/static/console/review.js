@@ -1,11 +1,12 @@
 "use strict";
 // The inbox and a piece's page: decisions go to the API; keys for those who read many.
 (() => {
-  const { call, tell } = window.pressroom;
+  const { call, explain, fail, reload, tell } = window.pressroom;
   const inbox = document.getElementById("inbox");
   const piece = document.getElementById("piece");
   const dialog = document.getElementById("reject");
   const by = (id) => document.getElementById(id);
+  let isBusy = false; // a decision is on its way: keys wait until it is made
 
   // What the dialog was closed with: `{reason, regenerate}`, or null.
   function askWhy() {
@@ -21,33 +22,16 @@
     });
   }
 
-  // One after another: a decision about a thousand pieces is no burst of a thousand requests.
-  async function decide(addresses, verb, body) {
-    let done = 0;
-    try {
-      for (const address of addresses) {
-        await call("POST", `${address}/${verb}`, body);
-        done += 1;
-        if (inbox) tell(inbox.dataset.progress.replace("{done}", done).replace("{all}", addresses.length), 0);
-      }
-      return true;
-    } catch (error) {
-      tell(error.message, 0);
-      return false;
-    }
-  }
-
   function onList() {
     const rows = [...inbox.querySelectorAll("tr[data-piece]")];
     const chosen = () => rows.filter((row) => row.querySelector(".choose")?.checked);
-    const address = (row) => `${inbox.dataset.content}/${row.dataset.piece}`;
     let current = -1;
 
     function count() {
       const number = chosen().length;
       const words = by("chosen").dataset;
       by("chosen").textContent = number ? words.some.replace("{count}", number) : words.none;
-      for (const id of ["bulk-approve", "bulk-reject"]) by(id).disabled = number === 0;
+      for (const id of ["bulk-approve", "bulk-reject"]) by(id).disabled = isBusy || number === 0;
     }
 
     function move(step) {
@@ -57,8 +41,36 @@
       rows[current].querySelector(".open").focus();
     }
 
+    // Whether it was decided here; others may have done so before, or removed it.
+    async function decide(row, verb, body) {
+      try {
+        await call("POST", `${inbox.dataset.content}/${row.dataset.piece}/${verb}`, body);
+        return true;
+      } catch (error) {
+        if (error.status === 404 || error.status === 409) return false;
+        throw error;
+      }
+    }
+
+    // One after another: a decision about a thousand pieces is no burst of a thousand requests.
     async function act(targets, verb, body) {
-      if (await decide(targets.map(address), verb, body)) location.reload();
+      const found = { done: 0, skipped: 0, all: targets.length };
+      const told = (words) => words.replace(/\{(\w+)\}/g, (_, name) => found[name]);
+      isBusy = true;
+      count();
+      try {
+        for (const row of targets) {
+          found[(await decide(row, verb, body)) ? "done" : "skipped"] += 1;
+          row.querySelector(".choose").checked = false; // what is left is what is still to be decided
+          tell(told(inbox.dataset.progress), 0);
+        }
+        by("all").checked = false;
+        reload(told(inbox.dataset.outcome));
+      } catch (error) {
+        fail(error, told(inbox.dataset.outcome));
+        isBusy = false;
+        count();
+      }
     }
 
     async function approve(targets) {
@@ -95,43 +107,67 @@
 
   function onPiece() {
     const { content, next } = piece.dataset;
-    const finish = async (verb, body) => { if (await decide([content], verb, body)) location.assign(next); };
-    const reject = async () => {
+    const editing = by("editing");
+
+    // Do this once at a time; `show` tells what went wrong.
+    async function once(act, show) {
+      if (isBusy) return;
+      isBusy = true;
+      try {
+        await act();
+      } catch (error) {
+        show(error);
+        isBusy = false;
+      }
+    }
+
+    async function decide(verb, body) {
+      await call("POST", `${content}/${verb}`, body);
+      location.assign(next);
+    }
+
+    async function reject() {
       const why = await askWhy();
-      if (why) await finish("reject", why);
-    };
-    const edit = (isOn) => {
-      by("editing").hidden = !isOn;
-      by("reading").hidden = isOn;
+      if (why) await once(() => decide("reject", why), fail);
+    }
+
+    async function save() {
+      await call("PATCH", content, Object.fromEntries(new FormData(editing)));
+      location.reload();
+    }
+
+    // What is being edited is not decided about, nor left behind, before it is saved or dropped.
+    function edit(isOn) {
+      editing.hidden = !isOn;
+      by("reading").hidden = by("actions").hidden = isOn;
       (isOn ? by("body") : by("edit")).focus();
-    };
-    by("approve")?.addEventListener("click", () => finish("approve"));
+    }
+
+    by("approve")?.addEventListener("click", () => once(() => decide("approve"), fail));
     by("open-reject")?.addEventListener("click", reject);
     by("edit")?.addEventListener("click", () => edit(true));
     by("drop")?.addEventListener("click", () => edit(false));
-    by("editing")?.addEventListener("submit", async (event) => {
+    editing?.addEventListener("submit", (event) => {
       event.preventDefault();
-      try {
-        await call("PATCH", content, Object.fromEntries(new FormData(by("editing"))));
-        location.reload();
-      } catch (error) {
-        by("problem").textContent = error.message;
-      }
+      once(save, (error) => explain(by("problem"), error));
     });
-    return {
-      a: () => by("approve")?.click(),
-      r: () => by("open-reject")?.click(),
-      e: () => by("edit")?.click(),
-      j: () => by("older")?.click(),
-      k: () => by("newer")?.click(),
-    };
+    window.addEventListener("beforeunload", (event) => {
+      if (isBusy || !editing || editing.hidden) return;
+      const written = [...editing.querySelectorAll("input, textarea")];
+      if (written.some((field) => field.value !== field.defaultValue)) event.preventDefault();
+    });
+    const press = (id) => () => { if (!by("actions").hidden) by(id)?.click(); };
+    return { a: press("approve"), r: press("open-reject"), e: press("edit"), j: press("older"), k: press("newer") };
   }
 
   const keys = inbox ? onList() : onPiece();
+  // Browsers may bring a page back as it was left.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) isBusy = false; });
   document.addEventListener("keydown", (event) => {
     const isWriting = event.target.closest("textarea, select, dialog, input:not([type='checkbox'])");
     if (isWriting || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
     event.preventDefault();
-    keys[event.key]();
+    // A key that is held down would decide about pieces that nobody has read.
+    if (!isBusy && !event.repeat) keys[event.key]();
   });
 })();

@@ -3,7 +3,11 @@
 (() => {
   const form = document.getElementById("form");
   const preview = document.getElementById("preview");
-  const times = ["cron_expression", "interval", "interval_unit", "timezone"];
+  const problem = document.getElementById("problem");
+  const runs = document.getElementById("task_type");
+  const times = ["cron_expression", "interval", "interval_unit", "timezone", "starts_at", "ends_at"];
+  const { explain, load, valueOf } = window.pressroom;
+  let kind = runs.value;
   let waiting = 0;
   let asked = 0;
 
@@ -13,28 +17,42 @@
   }
 
   async function look() {
-    const query = new URLSearchParams();
+    const there = new URL(preview.dataset.preview, location);
     for (const name of times) {
       const field = document.getElementById(name);
-      if (!field.disabled) query.set(name, field.value);
+      if (!field.disabled && field.value) there.searchParams.set(name, valueOf(field));
     }
     const turn = ++asked;
-    const answer = await fetch(`${preview.dataset.preview}?${query}`, { headers: { Accept: "text/html" } });
-    if (turn !== asked || !answer.ok || answer.redirected) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    preview.replaceChildren(...page.body.childNodes);
+    const page = await load(there);
+    if (turn === asked) preview.replaceChildren(...page.body.childNodes);
+  }
+
+  // Another kind has other parameters; all else that is written here stays.
+  async function change() {
+    const there = new URL(location.href);
+    const wanted = runs.value;
+    there.searchParams.set("task_type", wanted);
+    try {
+      const page = await load(there);
+      if (runs.value !== wanted) return;
+      for (const id of ["about", "params"]) {
+        document.getElementById(id).replaceChildren(...page.getElementById(id).childNodes);
+      }
+      history.replaceState(null, "", there);
+      kind = wanted;
+    } catch (error) {
+      runs.value = kind; // whose parameters are still there
+      explain(problem, error);
+    }
   }
 
   form.addEventListener("input", (event) => {
     if (event.target.name === "rhythm") choose();
+    else if (!times.includes(event.target.id)) return;
     clearTimeout(waiting);
     waiting = setTimeout(() => look().catch(() => {}), 250);
   });
-  form.querySelector("[data-reload]").addEventListener("change", (event) => {
-    const there = new URL(location.href);
-    there.searchParams.set("task_type", event.target.value);
-    location.assign(there);
-  });
+  runs.addEventListener("change", change);
   choose();
   look().catch(() => {});
 })();
