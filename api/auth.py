@@ -118,7 +118,8 @@ def _without_key() -> Response | None:
         return None
     if request.endpoint == "login.leave":  # it has ended already
         return redirect(url_for("login.page"), 303)
-    if not is_visit():
+    # A key that is none is told of, and counted as a guess (api/limits.py), whatever page it was sent to.
+    if presents_key() or not is_visit():
         abort(401, message="A valid API key is required.", headers={"WWW-Authenticate": _challenge()})
     return redirect(url_for("login.page", next=request.full_path.removesuffix("?")), 303)
 
@@ -126,6 +127,11 @@ def _without_key() -> Response | None:
 @lru_cache(64)
 def _is_local(host: str) -> bool:
     return is_loopback(urlsplit(f"//{host}").hostname or "")
+
+
+def presents_key() -> bool:
+    """Whether the request carries a key itself, right or wrong; a session's cookie is none."""
+    return "Authorization" in request.headers or "X-API-Key" in request.headers
 
 
 def is_visit() -> bool:

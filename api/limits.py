@@ -22,7 +22,7 @@ from limits import RateLimitItem
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from api.auth import session_token
+from api.auth import presents_key, session_token
 from api.errors import abort
 from jobs.queues import RedisError, connect
 from jobs.settings import Settings
@@ -205,8 +205,7 @@ def _is_exempt() -> bool:
 
 
 def _presents_something() -> bool:
-    given = "Authorization" in request.headers or "X-API-Key" in request.headers or session_token()
-    return bool(given) or request.endpoint == _LOGIN
+    return presents_key() or bool(session_token()) or request.endpoint == _LOGIN
 
 
 def _address() -> str:

@@ -143,6 +143,14 @@ def test_who_guesses_keys_is_soon_refused_even_with_a_right_one(make: Make) -> N
     assert client.get("/api/v1/tasks", headers={"X-Forwarded-For": "192.0.2.2", **bearer("ada")}).status_code == 200
 
 
+def test_guesses_sent_to_pages_are_refused_and_counted_as_well(make: Make) -> None:
+    client = make(api_keys=KEYS)
+    for guess in range(30):
+        headers = {**bearer(f"wrong-{guess:010}"), "Accept": "text/html"}
+        assert client.get("/nowhere" if guess % 2 else "/tasks", headers=headers).status_code == 401
+    assert client.get("/api/v1/tasks", headers=bearer("ada")).status_code == 429
+
+
 def test_requests_without_any_key_shut_nobody_out(make: Make) -> None:
     client = make(api_keys=KEYS)
     elsewhere = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
