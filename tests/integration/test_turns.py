@@ -1,7 +1,7 @@
 """Who is next: owners take turns, models keep their limits, and workers share both through Redis."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -50,14 +50,14 @@ class Bench:
         *,
         lane: str = "coroutine",
         worker: str = "w",
-        first: Mapping[str, int] | None = None,
+        first: Sequence[tuple[str, int]] = (),
         **news: Any,
     ) -> list[int]:
         rooms = dict.fromkeys(ROOM, room) if isinstance(room, int) else room
         wish = {
             "worker": worker,
             "lanes": {lane: list(rooms.items())},
-            "first": first or {},
+            "first": {lane: first},
             "flight": {},
             "ended": {},
             "rules": {},
@@ -158,7 +158,13 @@ class TestRoom:
 
     def test_a_starved_queue_gets_its_share_before_all_others(self, bench: Bench) -> None:
         low, high = bench.announce(50, queue="low"), bench.announce(50, queue="high")
-        assert bench.take(10, first={"low": 2}) == [*low[:2], *high[:8]]
+        assert bench.take(10, first=[("low", 2)]) == [*low[:2], *high[:8]]
+
+    def test_starved_queues_take_no_more_than_there_is_room_for_together(self, bench: Bench) -> None:
+        low, default = bench.announce(5, queue="low"), bench.announce(5)
+        assert bench.take(1, first=[("low", 1), ("default", 1)]) == low[:1]
+        assert bench.take(3, first=[("default", 2), ("low", 2)]) == [*default[:2], low[1]]
+        assert bench.take({"high": 2, "default": 1, "low": 1}, first=[("low", 2), ("default", 2)]) == [low[2]]
 
     def test_a_lane_takes_only_its_own(self, bench: Bench) -> None:
         slow, call = bench.announce(3, pool="process"), bench.announce(3, pool="coroutine:m")
