@@ -97,6 +97,14 @@ class Intake:
         self._stopping = True
         self._changed.set()
 
+    async def sign_off(self) -> None:
+        """Tell the other workers what has ended here since the last round, which they would hear of much later.
+
+        Raises:
+            RedisError: they cannot be told.
+        """
+        await self._doorbell.take({"worker": self._worker, "lanes": {}, "first": {}, **self._pools.report()})
+
     async def run(self) -> None:
         """Take, claim and start tasks until `stop`."""
         try:

@@ -214,6 +214,7 @@ class TaskWorker(BaseWorker):
                 await self._keeper.drain()
                 await self._database.all("sign_off", {"id": self._worker_id})
                 await self._ledger.flush()
+                await self._intake.sign_off()
                 await self._live.flush()
                 await asyncio.to_thread(self.register_death)
         log.info("worker stopped", worker=self.name, handed_back=handed_back)

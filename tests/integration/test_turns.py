@@ -63,7 +63,7 @@ class Bench:
             "rules": {},
             **news,
         }
-        self.redis.set(f"rq:worker:{worker}", "alive")
+        self.redis.hset(f"rq:worker:{worker}", "birth", "now")
         self.taken = self._run(lambda side: side.take(wish))
         return [task_id for group in self.taken.groups for task_id in group.ids]
 
@@ -196,6 +196,14 @@ class TestLimits:
         rules = {POOL: {"max_in_flight": 5}}
         bench.take(worker="a", rules=rules)
         bench.redis.delete("rq:worker:a")
+        bench.redis.hset(f"pressroom:limit:{POOL}", "swept", 0)  # as some seconds later
+        assert len(bench.take(worker="b", rules=rules)) == 5
+
+    def test_calls_of_a_worker_that_signed_off_do_not_count_while_it_is_still_shown(self, bench: Bench) -> None:
+        bench.announce(20, pool=POOL)
+        rules = {POOL: {"max_in_flight": 5}}
+        bench.take(worker="a", rules=rules)
+        bench.redis.hset("rq:worker:a", "death", "now")
         bench.redis.hset(f"pressroom:limit:{POOL}", "swept", 0)  # as some seconds later
         assert len(bench.take(worker="b", rules=rules)) == 5
 
