@@ -67,6 +67,7 @@ class Intake:
         pools: Pools,
         worker: str,
         start: Callable[[Claim], None],
+        back: Callable[[Row], None],
         moved: Callable[[Sequence[Row]], None],
     ) -> None:
         self.worker_id: int | None = None
@@ -77,6 +78,7 @@ class Intake:
         self._pools = pools
         self._worker = worker
         self._start = start
+        self._back = back
         self._moved = moved
         self._stopping = False
         self._failures = 0
@@ -235,11 +237,17 @@ class Intake:
     async def _claim(self, groups: Sequence[Group]) -> None:
         ids = list(chain.from_iterable(group.ids for group in groups))
         try:
-            # Should this fail, the reconciler finds that these tasks wait nowhere, and has them wait again.
             rows = await self._database.all(
                 "claim_tasks",
                 {"ids": ids, "sources": _SOURCES, "worker_id": self.worker_id, "worker": self._worker},
             )
+        except BaseException:
+            # They wait nowhere now. Should they be claimed all the same, a second entry does no harm. Whose they are
+            # does not matter at the front of a queue.
+            for queue, pool, group in groups:
+                for task_id in group:
+                    self._back({"id": task_id, "queue": queue, "pool": pool, "owner": ""})
+            raise
         finally:
             self._expect(groups, -1)
             self._changed.set()

@@ -127,8 +127,9 @@ class TaskWorker(BaseWorker):
         lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._quarantine, attendant)
         self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
         self._intake = Intake(
-            self._database, self._doorbell, self._slots, self._pools, self.name, self._flight.start, self._live.moved
-        )
+            self._database, self._doorbell, self._slots, self._pools, self.name,
+            self._flight.start, self._ledger.back, self._live.moved,
+        )  # fmt: skip
         self._flight.on_landing = self._intake.slot_freed
         self._commands = Commands(
             self._doorbell.client, self._database, self.pubsub_channel_name, self._flight.cancel_here_or_coming,

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from jobs.errors import Unavailable
 from jobs.intake import STARVED_SECONDS, Intake
 from jobs.pools import Mode, Pools
 from jobs.priority import QUEUES
@@ -25,13 +26,15 @@ class Desk:
         self.now = 1000.0
         self.wishes: list[dict[str, Any]] = []
         self.taken = NOTHING
+        self.back: list[dict[str, Any]] = []
+        self.is_database_away = False
         self._loop = loop
         monkeypatch.setattr("jobs.intake.time", SimpleNamespace(monotonic=lambda: self.now))
         sizes: dict[Mode, int] = {"coroutine": capacity, "thread": 2, "process": 1}
         self.slots = {lane: SlotBudget(size, QUEUES, SHARES) for lane, size in sizes.items()}
         anything = cast(Any, self)
         ignore: Callable[[Any], None] = lambda _: None  # noqa: E731
-        self._intake = Intake(anything, anything, self.slots, Pools({}), "w", ignore, ignore)
+        self._intake = Intake(anything, anything, self.slots, Pools({}), "w", ignore, self.back.append, ignore)
 
     async def take(self, wish: dict[str, Any]) -> Taken:
         self.wishes.append(wish)
@@ -41,6 +44,8 @@ class Desk:
         """At once."""
 
     async def all(self, *_: Any) -> list[Any]:
+        if self.is_database_away:
+            raise Unavailable("away")
         return []
 
     def round(self, *groups: tuple[Any, str, int], again: float | None = None, after: float = 0.0) -> Any:
@@ -119,3 +124,13 @@ def test_where_tasks_take_long_queues_are_served_in_turn(desk_of: Make) -> None:
         served.append(first[0][0])
         desk.round((first[0][0], "coroutine", 1), after=1)
     assert served == ["default", "low", "high", "default"]
+
+
+def test_what_could_not_be_claimed_waits_again(desk_of: Make) -> None:
+    desk = desk_of(100)
+    desk.is_database_away = True
+    with pytest.raises(Unavailable):
+        desk.round(("high", "thread", 1), ("low", "coroutine:m", 2))
+    returned = [(task["id"], task["queue"], task["pool"]) for task in desk.back]
+    assert returned == [(0, "high", "thread"), (0, "low", "coroutine:m"), (1, "low", "coroutine:m")]
+    assert [budget.used for budget in desk.slots.values()] == [0, 0, 0]
