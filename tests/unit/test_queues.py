@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pickle
+from typing import Any
 
 import fakeredis
 import pytest
@@ -90,7 +91,9 @@ def test_a_command_whose_answer_does_not_come_is_not_sent_again() -> None:
             writer.close()
 
         async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
-            client = connect_async(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0?protocol=2", timeout=0.2)
+            client: Any = connect_async(
+                f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0?protocol=2", timeout=0.2
+            )
             with pytest.raises(RedisError):
                 await client.execute_command("TAKE")
             await client.aclose()
