@@ -34,7 +34,6 @@ class Claim:
 
     Attributes:
         usage: tokens of earlier attempts.
-        waited_seconds: how long it could have been started before it was.
         limited_for: seconds since its provider first asked it to wait; None where it does not wait for that.
         is_suspect: workers were lost while it ran; no other suspect may run beside it.
     """
@@ -45,13 +44,11 @@ class Claim:
     task_type: str
     queue: QueueName
     pool: str
-    owner: str
     prompt: str | None
     model: str | None
     input: dict[str, Any]
     metadata: dict[str, Any]
     account_id: int | None
-    batch_id: int | None
     depends_on: list[int]
     stream: bool
     profile: bool
@@ -60,7 +57,6 @@ class Claim:
     retry: RetryPolicy
     usage: dict[str, Any] | None
     request_id: str | None
-    waited_seconds: float
     limited_for: float | None
     is_suspect: bool
 

@@ -123,7 +123,7 @@ class TaskWorker(BaseWorker):
         prompts = Prompts(self._settings.prompts_dir)
         attendant = Attendant(self._database, self._doorbell, self._pools, self.name)
         keeper = self._keeper = Keeper(self._database)
-        tools = Tools(self._settings, self._database, self._providers, prompts, keeper, loop, attendant.refused)
+        tools = Tools(self._settings, self._database, self._providers, prompts, keeper, attendant.refused)
         lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._quarantine, attendant)
         self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
         self._intake = Intake(

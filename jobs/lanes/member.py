@@ -156,14 +156,8 @@ def main(fd: int, worker: int) -> None:
 
 def _listen(wire: Wire, tasks: "queue.SimpleQueue[Context]", configured: Settings) -> None:
     """Read what the worker says; when it says nothing any more, end, whatever is being computed."""
-    context: Context | None = None
     while line := wire.read():
-        if line == messages.STOP:
-            if context:
-                context.stop()
-        else:
-            context = Context(messages.unpack_task(line), configured, wire)
-            tasks.put(context)
+        tasks.put(Context(messages.unpack_task(line), configured, wire))
     os._exit(0)
 
 

@@ -17,7 +17,7 @@ WITH chosen AS (
         progress_message = NULL, due_at = NULL, started_at = now(), updated_at = now(),
         waited_seconds = greatest(0, extract(epoch FROM now() - ready_at)), run_seconds = NULL
     FROM chosen WHERE t.id = chosen.id
-    RETURNING t.id, t.status, t.task_type, t.prompt, t.model, t.input, t.metadata, t.queue, t.pool, t.owner, t.attempt, t.fence,
+    RETURNING t.id, t.status, t.task_type, t.prompt, t.model, t.input, t.metadata, t.queue, t.pool, t.attempt, t.fence,
               t.max_retries, t.timeout_seconds, t.retry, t.request_id, t.account_id, t.batch_id, t.depends_on,
               t.stream, t.profile, t.usage, t.waited_seconds,
               extract(epoch FROM now() - t.limited_since)::float8 AS limited_for, chosen.status AS from_status,
