@@ -20,7 +20,7 @@ from jobs.lifecycle import Status
 from jobs.logs import bind
 from jobs.priority import QueueName
 from jobs.profiling import profiled
-from jobs.quarantine import Quarantine
+from jobs.quarantine import NotItsTurn, Quarantine
 from jobs.retry import RetryPolicy, Tries, decide
 
 log = structlog.get_logger(__name__)
@@ -73,6 +73,7 @@ class Outcome:
 
     Attributes:
         status: COMPLETED, FAILED, CANCELLED, RETRYING (after `delay` seconds), or PENDING: handed back.
+        error: of an attempt that failed; one that is RETRYING without it only waits for its turn.
         free: the attempt does not count.
         measures: further facts for the event log, such as what it cost.
         has_answers: answers of models are kept for the task.
@@ -144,6 +145,8 @@ class Attempt:
             if not isinstance(result, dict):
                 raise AttemptError(TaskError("handler_error", "The handler returned no JSON object."))
             return Outcome(claim, Status.COMPLETED, result=result)
+        except NotItsTurn as turn:
+            return Outcome(claim, Status.RETRYING, delay=turn.pause, free=True)
         except AttemptError as failure:
             error = failure.error
         except _TimedOut:
