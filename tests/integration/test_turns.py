@@ -124,6 +124,15 @@ class TestTurns:
         bench.take(20)
         assert bench.redis.llen("rq:queue:default") == 0
 
+    def test_owners_of_long_ago_are_forgotten(self, bench: Bench) -> None:
+        for number in range(4000):
+            bench.doorbell.announce([bench.row(number + 1, f"account:{number}")])
+            if number % 100 == 99:
+                bench.take()
+        waiting = bench.announce(50, "last") + bench.announce(1, "other")
+        assert bench.redis.hlen("pressroom:turns:default") < 1200
+        assert waiting[-1] in bench.take(2), "turns that are still to come are kept"
+
     def test_nothing_is_left_when_all_is_taken(self, bench: Bench) -> None:
         bench.announce(20, "a")
         bench.announce(20, "b", "low")
