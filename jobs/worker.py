@@ -125,7 +125,7 @@ class TaskWorker(BaseWorker):
         keeper = self._keeper = Keeper(self._database)
         tools = Tools(self._settings, self._database, self._providers, prompts, keeper, attendant.refused)
         lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._quarantine, attendant)
-        self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
+        self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes, self._live.ended)
         self._intake = Intake(
             self._database, self._doorbell, self._slots, self._pools, self.name,
             self._flight.start, self._ledger.back, self._live.moved,
