@@ -20,7 +20,7 @@ from jobs.lifecycle import Status
 from jobs.logs import bind
 from jobs.priority import QueueName
 from jobs.profiling import profiled
-from jobs.quarantine import Quarantine
+from jobs.quarantine import NotItsTurn, Quarantine
 from jobs.retry import RetryPolicy, Tries, decide
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,6 @@ class Claim:
 
     Attributes:
         usage: tokens of earlier attempts.
-        waited_seconds: how long it could have been started before it was.
         limited_for: seconds since its provider first asked it to wait; None where it does not wait for that.
         is_suspect: workers were lost while it ran; no other suspect may run beside it.
     """
@@ -45,13 +44,11 @@ class Claim:
     task_type: str
     queue: QueueName
     pool: str
-    owner: str
     prompt: str | None
     model: str | None
     input: dict[str, Any]
     metadata: dict[str, Any]
     account_id: int | None
-    batch_id: int | None
     depends_on: list[int]
     stream: bool
     profile: bool
@@ -60,7 +57,6 @@ class Claim:
     retry: RetryPolicy
     usage: dict[str, Any] | None
     request_id: str | None
-    waited_seconds: float
     limited_for: float | None
     is_suspect: bool
 
@@ -77,6 +73,7 @@ class Outcome:
 
     Attributes:
         status: COMPLETED, FAILED, CANCELLED, RETRYING (after `delay` seconds), or PENDING: handed back.
+        error: of an attempt that failed; one that is RETRYING without it only waits for its turn.
         free: the attempt does not count.
         measures: further facts for the event log, such as what it cost.
         has_answers: answers of models are kept for the task.
@@ -148,6 +145,8 @@ class Attempt:
             if not isinstance(result, dict):
                 raise AttemptError(TaskError("handler_error", "The handler returned no JSON object."))
             return Outcome(claim, Status.COMPLETED, result=result)
+        except NotItsTurn as turn:
+            return Outcome(claim, Status.RETRYING, delay=turn.pause, free=True)
         except AttemptError as failure:
             error = failure.error
         except _TimedOut:

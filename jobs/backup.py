@@ -40,7 +40,15 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 
 class BackupError(PressroomError):
-    """A dump or a restore failed; the message says why."""
+    """A dump or a restore failed; the message says why.
+
+    Attributes:
+        was_ended: somebody told the program to end: it may do better another time.
+    """
+
+    def __init__(self, message: str, *, was_ended: bool = False) -> None:
+        self.was_ended = was_ended
+        super().__init__(message)
 
 
 async def dump(url: str, directory: Path, server_version: int) -> Path:
@@ -223,7 +231,9 @@ async def _start(url: str | None, program: str, *arguments: str, stdin: int = as
 
 def _check(name: str, code: int | None, said: bytes) -> None:
     if code:
-        raise BackupError(f"{name} failed: {clean(said.decode(errors='replace').strip())[:_SAID_CHARS]}")
+        was_ended = code < 0 or b"terminated by user" in said  # as pg_dump says it
+        message = f"{name} failed: {clean(said.decode(errors='replace').strip())[:_SAID_CHARS]}"
+        raise BackupError(message, was_ended=was_ended)
 
 
 def main(given: Sequence[str] | None = None) -> int:

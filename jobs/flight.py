@@ -73,13 +73,16 @@ class Flight:
         ledger: Ledger,
         recorder: Recorder,
         lanes: Lanes,
+        ended: Callable[[int, int], None],
     ) -> None:
+        """`ended` is told the task and the fence of each attempt that is over, before its outcome is recorded."""
         self.on_landing: Callable[[], None] = lambda: None
         self._slots = slots
         self._pools = pools
         self._ledger = ledger
         self._recorder = recorder
         self._lanes = lanes
+        self._ended = ended
         self._running: dict[Run, Running] = {}
 
     @property
@@ -129,6 +132,7 @@ class Flight:
         context = running.attempt.context
         self._pools.ended(run, context.spent if context else {})
         self.on_landing()
+        self._ended(*run)
         self._ledger.ended(run, outcome.status if outcome else None, seconds)
         if outcome:
             self._recorder.put(outcome)

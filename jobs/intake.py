@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Final
 
 import structlog
@@ -13,14 +14,14 @@ from jobs.errors import Unavailable
 from jobs.lifecycle import CLAIMABLE, Status, sources
 from jobs.pools import Mode, Pools, lane_of
 from jobs.priority import QueueName
-from jobs.queues import LONGEST_WAIT_SECONDS, AsyncDoorbell, Group, RedisError
+from jobs.queues import LONGEST_WAIT_SECONDS, AsyncDoorbell, Group, RedisError, Taken
 from jobs.slots import Slots
 from jobs.store.database import AsyncDatabase, Row
 
 log = structlog.get_logger(__name__)
 
 STARVED_SECONDS: Final = 10.0
-"""A queue with waiting tasks gets slots of each worker at least this often, however busy the more urgent ones are."""
+"""A queue with waiting tasks gets its share of each lane at least this often, however busy the more urgent ones are."""
 
 _AT_ONCE: Final = 64
 """Tasks of a lane in one round. More would start together, end together, and keep each other waiting ever after."""
@@ -32,6 +33,27 @@ _REPORT_SECONDS: Final = 0.25  # within which other workers learn that calls of 
 _SUSPENDED_SECONDS: Final = 1.0
 _PAUSES: Final = (0.1, 0.5, 1.0, 2.0)  # between tries while Redis or PostgreSQL is away
 _SOURCES = sources(Status.PROCESSING, CLAIMABLE)
+
+Rooms = Mapping[Mode, Mapping[QueueName, int]]
+"""Of each lane with a free slot, how many tasks each queue may start, the most urgent queue first."""
+
+
+class _Share:
+    """The slots of a lane that a queue with waiting tasks gets in a while."""
+
+    def __init__(self, size: int, now: float) -> None:
+        self._size = size
+        self.renew(now)
+
+    def renew(self, now: float) -> None:
+        """It had all of it, or had no use for it: from now on it gets as much again."""
+        self.since, self.left = now, self._size
+
+    def take(self, count: int, now: float) -> None:
+        """It got so many."""
+        self.left -= count
+        if self.left <= 0:
+            self.renew(now)
 
 
 class Intake:
@@ -45,6 +67,7 @@ class Intake:
         pools: Pools,
         worker: str,
         start: Callable[[Claim], None],
+        back: Callable[[Row], None],
         moved: Callable[[Sequence[Row]], None],
     ) -> None:
         self.worker_id: int | None = None
@@ -55,12 +78,17 @@ class Intake:
         self._pools = pools
         self._worker = worker
         self._start = start
+        self._back = back
         self._moved = moved
         self._stopping = False
         self._failures = 0
         self._changed = asyncio.Event()
         self._claims: set[asyncio.Task[None]] = set()
-        self._served = dict.fromkeys(slots["coroutine"].queues, time.monotonic())
+        self._shares = {
+            (lane, queue): _Share(max(1, int(budget.capacity * _STARVED_SHARE)), time.monotonic())
+            for lane, budget in slots.items()
+            for queue in budget.queues
+        }
 
     def slot_freed(self) -> None:
         """A task ended: there may be room for another."""
@@ -70,6 +98,14 @@ class Intake:
         """Take no more tasks."""
         self._stopping = True
         self._changed.set()
+
+    async def sign_off(self) -> None:
+        """Tell the other workers what has ended here since the last round, which they would hear of much later.
+
+        Raises:
+            RedisError: they cannot be told.
+        """
+        await self._doorbell.take({"worker": self._worker, "lanes": {}, "first": {}, **self._pools.report()})
 
     async def run(self) -> None:
         """Take, claim and start tasks until `stop`."""
@@ -96,7 +132,7 @@ class Intake:
         wish = {
             "worker": self._worker,
             "lanes": {lane: list(room.items()) for lane, room in rooms.items()},
-            "first": self._starved(),
+            "first": self._starved(rooms),
             **self._pools.report(),
         }
         taken = await self._doorbell.take(wish)
@@ -104,36 +140,56 @@ class Intake:
         self._pools.known(taken.pools if taken else ())
         if taken is None:  # by `rq suspend`
             await asyncio.sleep(_SUSPENDED_SECONDS)
-        elif taken.groups:
+            return
+        self._note_shares(rooms, taken)
+        if taken.groups:
             self._expect(taken.groups, 1)
             self._claims.add(asyncio.create_task(self._claim(taken.groups)))
             is_full = sum(len(group.ids) for group in taken.groups) >= _AT_ONCE
             await self._few_claims(_CLAIMS - 1 if is_full else 0)
         else:
             self._failures = 0
-            self._served = dict.fromkeys(self._served, time.monotonic())
             await self._wait(rooms, taken.again)
 
-    def _rooms(self) -> dict[Mode, dict[QueueName, int]]:
-        """Of each lane that has a free slot, the room of each queue."""
+    def _rooms(self) -> Rooms:
         rooms = {
             lane: {queue: min(room, _AT_ONCE) for queue, room in slots.room().items()}
             for lane, slots in self._slots.items()
         }
         return {lane: room for lane, room in rooms.items() if any(room.values())}
 
-    def _starved(self) -> dict[QueueName, int]:
-        """How many slots queues get before all others, as they got none for long."""
-        now = time.monotonic()
-        share = max(1, int(self._slots["coroutine"].capacity * _STARVED_SHARE))
-        starved: dict[QueueName, int] = {
-            queue: share for queue, served in self._served.items() if now - served >= STARVED_SECONDS
-        }
-        # Whether they take them or have nothing waiting: they had their chance.
-        self._served |= dict.fromkeys(starved, now)
+    def _starved(self, rooms: Rooms) -> dict[Mode, list[tuple[QueueName, int]]]:
+        """How many slots of each lane queues get before all others, as they did not get their share there for long.
+
+        Who has waited longest comes first: where tasks take long, even the most urgent queue is among them.
+        """
+        latest = time.monotonic() - STARVED_SECONDS
+        starved: dict[Mode, list[tuple[QueueName, int]]] = {}
+        for lane, room in rooms.items():
+            shares = [(queue, self._shares[lane, queue]) for queue in room]
+            late = [(queue, share) for queue, share in shares if share.since <= latest]
+            if late:
+                late.sort(key=lambda found: found[1].since)
+                starved[lane] = [(queue, share.left) for queue, share in late]
         return starved
 
-    async def _wait(self, rooms: Mapping[Mode, Mapping[QueueName, int]], again: float | None) -> None:
+    def _note_shares(self, rooms: Rooms, taken: Taken) -> None:
+        """Note which queues got slots of which lane, or have nothing waiting that would take one."""
+        now = time.monotonic()
+        started: Counter[Mode] = Counter()
+        for queue, pool, ids in taken.groups:
+            lane = lane_of(pool)
+            started[lane] += len(ids)
+            self._shares[lane, queue].take(len(ids), now)
+        if taken.again is not None:
+            return  # something waits that may not start yet, of whichever queue
+        for lane, room in rooms.items():
+            # As in take.lua: what was started counts against the room of the more urgent queues, too.
+            for queue, most in zip(room, accumulate(room.values(), min), strict=True):
+                if started[lane] < most:
+                    self._shares[lane, queue].renew(now)
+
+    async def _wait(self, rooms: Rooms, again: float | None) -> None:
         """Until a bell rings, there is room in more queues, or a model may be called again."""
         deadline = time.monotonic() + min(LONGEST_WAIT_SECONDS, again or LONGEST_WAIT_SECONDS)
         bells = _bells(rooms)
@@ -181,25 +237,29 @@ class Intake:
     async def _claim(self, groups: Sequence[Group]) -> None:
         ids = list(chain.from_iterable(group.ids for group in groups))
         try:
-            # Should this fail, the reconciler finds that these tasks wait nowhere, and has them wait again.
             rows = await self._database.all(
                 "claim_tasks",
                 {"ids": ids, "sources": _SOURCES, "worker_id": self.worker_id, "worker": self._worker},
             )
+        except BaseException:
+            # They wait nowhere now. Should they be claimed all the same, a second entry does no harm. Whose they are
+            # does not matter at the front of a queue.
+            for queue, pool, group in groups:
+                for task_id in group:
+                    self._back({"id": task_id, "queue": queue, "pool": pool, "owner": ""})
+            raise
         finally:
             self._expect(groups, -1)
             self._changed.set()
         self._failures = 0
         # The database returns them in the order of ids; the queues' order is the one to start in.
         position = {task_id: place for place, task_id in enumerate(ids)}
-        now = time.monotonic()
         for row in sorted(rows, key=lambda row: position[row["id"]]):
-            self._served[row["queue"]] = now
             self._start(Claim.from_row(row))
         self._moved(rows)
 
 
-def _bells(rooms: Mapping[Mode, Mapping[QueueName, int]]) -> list[str]:
+def _bells(rooms: Rooms) -> list[str]:
     """The bells to wait for, the most urgent queues' first."""
     queues = list(next(iter(rooms.values()), {}))
     return [f"{queue}:{lane}" for queue in queues for lane, room in rooms.items() if room[queue] > 0]

@@ -76,7 +76,7 @@ class Ledger:
         self._note()
 
     def back(self, task: Row) -> None:
-        """A task returns to the front of its queue."""
+        """A task (`id`, `queue`, `pool`, `owner`) returns to the front of its queue."""
         self._page["back"].setdefault(task["queue"], []).append(entry(task, is_first=True))
         self._note()
 

@@ -120,8 +120,6 @@ class Live:
         for row in rows:
             self._moved.append(row)
             self.news.set()
-            if row["status"] != Status.PROCESSING and (text := self._texts.pop(row["id"], None)):
-                self._last_texts.append(text)
 
     def progress(self, task_id: int, fence: int, percent: int, message: str | None) -> None:
         """See `Line`. Only the newest is told. May be called in any thread."""
@@ -133,6 +131,13 @@ class Live:
         if text is None or text.fence != fence:
             text = self._texts[task_id] = _Text(task_id, fence)
         text.pieces.append(storable(piece))
+
+    def ended(self, task_id: int, fence: int) -> None:
+        """An attempt is over, whether or not what it came to will be recorded: what is left of its text is told."""
+        text = self._texts.get(task_id)
+        if text and text.fence == fence:
+            self._last_texts.append(self._texts.pop(task_id))
+            self.news.set()
 
     async def flush(self) -> None:
         """Tell what was gathered.

@@ -116,7 +116,8 @@ def connect(url: str, *, timeout: float = 1) -> "redis.Redis":
 
 def connect_async(url: str, *, timeout: float = 5) -> "redis.asyncio.Redis":
     """The same for an event loop; `timeout` must exceed the longest blocking command."""
-    options = {"retry": redis.asyncio.retry.Retry(NoBackoff(), 1), **_options(url, timeout)}
+    retry = redis.asyncio.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    options = {"retry": retry, **_options(url, timeout)}
     if not url.startswith(SENTINEL_SCHEMES):
         return redis.asyncio.Redis.from_url(url, **options)
     found = sentinels(url)

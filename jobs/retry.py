@@ -6,6 +6,10 @@ from typing import Any, Final, Literal
 
 from jobs.errors import DATABASE_AWAY, TaskError
 
+_LEAST_WAIT: Final = 1.0
+_WAIT_SHARE: Final = 0.1  # of the time waited so far
+_LONGEST_WAIT: Final = 60.0
+
 Strategy = Literal["exponential", "linear", "fixed", "custom"]
 
 JITTER_SHARE: Final = 0.25
@@ -107,17 +111,27 @@ class Decision:
 def decide(policy: RetryPolicy, error: TaskError, tries: Tries, now: float, chance: float = 0.0) -> Decision:
     """What to do after a failed attempt.
 
-    Waiting out a provider that is busy, or our own database, is free, until the task has done so for too long.
-    Otherwise only errors that can pass are tried again, as long as tries are left. `Retry-After` is a floor under the
-    delay.
+    Waiting out a provider that is busy, or our own database, is free, until the task has done so for too long; it is
+    tried again ever more rarely. Otherwise only errors that can pass are tried again, as long as tries are left.
+    `Retry-After` is a floor under the delay.
 
     Args:
         now: seconds, on the clock of `tries.limited_since`.
         chance: see `RetryPolicy.pause`.
     """
-    is_waited_out = error.means_busy or error == DATABASE_AWAY
-    if is_waited_out and now - (now if tries.limited_since is None else tries.limited_since) < tries.patience:
-        return Decision(policy.delay(1) if error.retry_after is None else error.retry_after, free=True)
+    waited = 0.0 if tries.limited_since is None else now - tries.limited_since
+    if (error.means_busy or error == DATABASE_AWAY) and waited < tries.patience:
+        return Decision(_free_delay(policy, error, waited), free=True)
     if not error.retryable or tries.attempt > tries.max_retries:
         return Decision(None)
     return Decision(policy.pause(tries.attempt, chance, error.retry_after))
+
+
+def _free_delay(policy: RetryPolicy, error: TaskError, waited: float) -> float:
+    """Seconds until something that is waited out is tried again.
+
+    What the provider asked for is not made longer by the policy: who may call it then, the pool of its model decides
+    (see limits.lua). But a provider that always says "at once" is not asked every second for an hour.
+    """
+    asked = policy.delay(1) if error.retry_after is None else error.retry_after
+    return max(asked, _LEAST_WAIT, min(waited * _WAIT_SHARE, _LONGEST_WAIT))

@@ -123,12 +123,13 @@ class TaskWorker(BaseWorker):
         prompts = Prompts(self._settings.prompts_dir)
         attendant = Attendant(self._database, self._doorbell, self._pools, self.name)
         keeper = self._keeper = Keeper(self._database)
-        tools = Tools(self._settings, self._database, self._providers, prompts, keeper, loop, attendant.refused)
+        tools = Tools(self._settings, self._database, self._providers, prompts, keeper, attendant.refused)
         lanes = Lanes(self._types, tools, self._live, self._threads, self._processes, self._quarantine, attendant)
-        self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes)
+        self._flight = Flight(self._slots, self._pools, self._ledger, self._recorder, lanes, self._live.ended)
         self._intake = Intake(
-            self._database, self._doorbell, self._slots, self._pools, self.name, self._flight.start, self._live.moved
-        )
+            self._database, self._doorbell, self._slots, self._pools, self.name,
+            self._flight.start, self._ledger.back, self._live.moved,
+        )  # fmt: skip
         self._flight.on_landing = self._intake.slot_freed
         self._commands = Commands(
             self._doorbell.client, self._database, self.pubsub_channel_name, self._flight.cancel_here_or_coming,
@@ -214,6 +215,7 @@ class TaskWorker(BaseWorker):
                 await self._keeper.drain()
                 await self._database.all("sign_off", {"id": self._worker_id})
                 await self._ledger.flush()
+                await self._intake.sign_off()
                 await self._live.flush()
                 await asyncio.to_thread(self.register_death)
         log.info("worker stopped", worker=self.name, handed_back=handed_back)

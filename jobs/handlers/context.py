@@ -1,9 +1,8 @@
 """What a handler is given, and what helpers below it can reach: `current()`."""
 
-import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +22,6 @@ from jobs.settings import Settings
 from jobs.store.database import AsyncDatabase, Database, Row
 from jobs.usage import added, tokens_of
 
-T = TypeVar("T")
 Answer = TypeVar("Answer", ChatAnswer, EmbeddingAnswer)
 
 _MESSAGE_CHARS: Final = 500
@@ -64,7 +62,6 @@ class Tools:
     providers: Catalog
     prompts: Prompts
     keeper: Keeper
-    loop: asyncio.AbstractEventLoop
     refused: Callable[[int, int, str, TaskError], None]
 
 
@@ -155,11 +152,11 @@ class Context:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the attempt is to end, by the caller's wish or for lack of time."""
+        """Whether the attempt is to end, by the caller's wish or for lack of time. In a process, never: it is ended."""
         return self._is_stopped
 
     def check(self) -> None:
-        """End the attempt here if it is to end; for handlers in threads and processes, between two steps.
+        """End the attempt here if it is to end; for handlers in threads, between two steps.
 
         Raises:
             Cancelled: not to be caught.
@@ -223,10 +220,6 @@ class Context:
     async def rows(self, statement: str, params: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of a named statement; for coroutine handlers. `Unavailable` has the attempt tried again."""
         return await self.on_loop.database.all(statement, params)
-
-    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine on the worker's event loop; for handlers in threads."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.on_loop.loop).result(self.remaining)
 
     @cached_property
     def kept(self) -> Kept:

@@ -49,7 +49,7 @@ def database_backup(context: Context) -> dict[str, Any]:
         made = asyncio.run(backup.dump(settings.direct_url, settings.backup_dir, server["number"] // 10_000))
         removed = backup.remove_old(settings.backup_dir, context.input.get("keep_days", settings.backup_keep_days))
     except backup.BackupError as error:
-        raise AttemptError(TaskError("backup_failed", str(error))) from error
+        raise AttemptError(TaskError("backup_failed", str(error), retryable=error.was_ended)) from error
     except OSError as error:
         raise AttemptError(TaskError("backup_failed", f"{error.strerror}: {error.filename}")) from error
     return {"file": made.name, "bytes": made.stat().st_size, "removed": [path.name for path in removed]}

@@ -122,13 +122,21 @@ def _end_with_worker() -> None:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
+def _leave_signals_to_worker() -> None:
+    """Go on when everybody is told to end, as by Ctrl-C or Heroku: the worker decides what becomes of its members."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not ignored, which programs that a handler starts would inherit: it could not terminate() them.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.siginterrupt(signal.SIGTERM, False)
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
 def main(fd: int, worker: int) -> None:
     """Serve until the worker closes the line."""
     _end_with_worker()
     if os.getppid() != worker:
         return  # it died before that took effect
-    # Ctrl-C reaches the whole group of a terminal; the worker decides what becomes of its members.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_signals_to_worker()
     configured = settings.load()
     logs.configure(configured, "worker", catalog.keys(configured))
     types = registry.load(configured.handler_modules)
@@ -148,14 +156,8 @@ def main(fd: int, worker: int) -> None:
 
 def _listen(wire: Wire, tasks: "queue.SimpleQueue[Context]", configured: Settings) -> None:
     """Read what the worker says; when it says nothing any more, end, whatever is being computed."""
-    context: Context | None = None
     while line := wire.read():
-        if line == messages.STOP:
-            if context:
-                context.stop()
-        else:
-            context = Context(messages.unpack_task(line), configured, wire)
-            tasks.put(context)
+        tasks.put(Context(messages.unpack_task(line), configured, wire))
     os._exit(0)
 
 

@@ -1,6 +1,6 @@
 """What a worker and its member processes say to each other: JSON, one message a line.
 
-Worker to member: one task, then maybe `{"stop": true}`. Member to worker: `{"progress": [percent, message]}`,
+Worker to member: one task after another. Member to worker, for each: `{"progress": [percent, message]}`,
 `{"text": piece}`, at last `{"done": result}` or `{"failed": kind, ...}`, each with what it cost.
 """
 
@@ -13,7 +13,6 @@ from jobs.errors import TaskError
 from jobs.handlers.context import Facts
 
 LONGEST_LINE: Final = 256 * 1024 * 1024
-STOP: Final = b'{"stop":true}\n'
 
 
 def pack(message: dict[str, Any]) -> bytes:

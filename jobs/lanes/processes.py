@@ -25,6 +25,7 @@ TASKS_EACH: Final = 100
 
 _NOT_STARTED: Final = TaskError("process_lost", "A process for it could not be started.", retryable=True)
 _START_SECONDS: Final = 60.0  # for a member to come up, on a busy machine
+_STARTS: Final = 2  # everybody may be told to end before a member knows that this is its worker's to decide
 
 
 class HandlerRaised(Exception):
@@ -121,7 +122,7 @@ class Processes:
             await member.end()
         return await self._start()
 
-    async def _start(self) -> Member:
+    async def _start(self, tries: int = _STARTS) -> Member:
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -146,6 +147,8 @@ class Processes:
             raise
         if not ready:
             await member.end()
+            if process.returncode == -signal.SIGTERM and tries > 1:
+                return await self._start(tries - 1)
             raise AttemptError(_NOT_STARTED)
         return member
 

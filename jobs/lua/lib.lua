@@ -2,7 +2,7 @@
 --
 -- pressroom:waiting:QUEUE:POOL  sorted set: ids of waiting tasks, scored with their turn
 -- pressroom:pools:QUEUE:LANE    set: the lane's pools with waiting tasks
--- pressroom:turns:QUEUE         hash: the turn reached (' now'), and each owner's last one
+-- pressroom:turns:QUEUE         hash: the turn reached (' now'), and each owner's last one, where it is still to come
 -- pressroom:bell:QUEUE:LANE     list: rings (at most one waits) for workers that have nothing to do
 -- pressroom:limit:POOL          hash: what is known of a model's limits (see limits.lua)
 -- pressroom:flight:POOL         hash: worker -> its calls in flight
@@ -11,6 +11,7 @@
 -- Turns are those of start-time fair queueing (Goyal, Vin, Cheng, 1996): an owner's next task gets the turn after
 -- its last one, but never one that has passed. So owners alternate, however many tasks one of them has.
 local HOUR = 3600
+local FEW_OWNERS = 1000
 
 local function lane_of(pool) return string.match(pool, '^[^:]*') end
 
@@ -34,6 +35,18 @@ local function ring(queue, lane)
   end
 end
 
+-- Owners whose turns have passed are forgotten, a few more at a time than come new: nobody has to look at all of them.
+local function forget_passed(turns, reached, count)
+  if redis.call('HLEN', turns) <= FEW_OWNERS then return end
+  local cursor = redis.call('HGET', turns, ' cursor') or '0'
+  local found = redis.call('HSCAN', turns, cursor, 'COUNT', 2 * count + 10)
+  redis.call('HSET', turns, ' cursor', found[1])
+  for i = 1, #found[2], 2 do
+    local owner = found[2][i]
+    if string.sub(owner, 1, 1) ~= ' ' and tonumber(found[2][i + 1]) <= reached then redis.call('HDEL', turns, owner) end
+  end
+end
+
 -- tasks: {id, pool, owner, is_first}; those that come first have waited before.
 local function push(queue, tasks, now)
   redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
@@ -51,7 +64,12 @@ local function push(queue, tasks, now)
       pools[pool] = true
     end
   end
-  for owner, turn in pairs(last) do redis.call('HSET', turns, owner, turn) end
+  local owners = 0
+  for owner, turn in pairs(last) do
+    redis.call('HSET', turns, owner, turn)
+    owners = owners + 1
+  end
+  forget_passed(turns, reached, owners)
   redis.call('EXPIRE', turns, 24 * HOUR)
   for command, ids in pairs(shown) do
     for first = 1, #ids, 1000 do

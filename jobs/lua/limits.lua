@@ -30,6 +30,12 @@ local function write_limit(pool, fields)
   end
 end
 
+-- One that has signed off is still shown for a while, with the time of that.
+local function is_alive(worker)
+  local key = 'rq:worker:' .. worker
+  return redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, 'death') == 0
+end
+
 -- A worker says how many calls it has in flight; those of workers that are gone are left out now and then.
 local function report_flight(pool, fields, worker, count, now)
   local key = 'pressroom:flight:' .. pool
@@ -48,7 +54,7 @@ local function report_flight(pool, fields, worker, count, now)
     fields.flight = 0
     local flat = redis.call('HGETALL', key)
     for i = 1, #flat, 2 do
-      if redis.call('EXISTS', 'rq:worker:' .. flat[i]) == 1 or flat[i] == worker then
+      if flat[i] == worker or is_alive(flat[i]) then
         fields.flight = fields.flight + tonumber(flat[i + 1])
       else
         redis.call('HDEL', key, flat[i])

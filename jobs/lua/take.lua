@@ -1,7 +1,7 @@
--- ARGV[1]: JSON {worker, lanes: {LANE: [[QUEUE, room]...]}, first: {QUEUE: count}, flight: {POOL: calls},
+-- ARGV[1]: JSON {worker, lanes: {LANE: [[QUEUE, room]...]}, first: {LANE: [[QUEUE, count]...]}, flight: {POOL: calls},
 -- ended: {POOL: {tasks, calls, answers, tokens}}, rules: {POOL: limits}}. Lanes name queues most urgent first; a queue's
--- room is what it and all less urgent ones may start together; of the queues in `first` so many tasks go before all
--- others. Returns [seconds until there may be more, or '', pools that this worker has calls in flight of, tasks in the
+-- room is what it and all less urgent ones may start together; of the queues in `first`, in this order, so many tasks go
+-- before all others. Returns [seconds until there may be more, or '', pools that this worker has calls in flight of, tasks in the
 -- order to start them: [queue, pool, ids]...]; false while RQ is suspended.
 local MOST_POOLS = 100
 local doc = cjson.decode(ARGV[1])
@@ -100,22 +100,25 @@ local function take(queue, lane, count)
   return number
 end
 
+-- The room that is left for a queue: what was taken so far counts against that of its own and of all more urgent ones.
+local function left(rooms, used, i)
+  local least = math.huge
+  for j = i, 1, -1 do
+    local below = 0
+    for k = j, #rooms do below = below + used[k] end
+    least = math.min(least, rooms[j][2] - below)
+  end
+  return least
+end
+
 for lane, rooms in pairs(doc.lanes) do
-  local used = {}
-  for i, room in ipairs(rooms) do
-    used[i] = 0
-    if doc.first[room[1]] then used[i] = take(room[1], lane, math.min(doc.first[room[1]], room[2])) end
+  local used, place = {}, {}
+  for i, room in ipairs(rooms) do used[i], place[room[1]] = 0, i end
+  for _, wanted in ipairs(doc.first[lane] or {}) do
+    local i = place[wanted[1]]
+    used[i] = take(wanted[1], lane, math.min(wanted[2], left(rooms, used, i)))
   end
-  for i, room in ipairs(rooms) do
-    -- What was taken so far counts against the room of its own queue and of all more urgent ones.
-    local count = room[2]
-    for j = i, 1, -1 do
-      local below = 0
-      for k = j, #rooms do below = below + used[k] end
-      count = math.min(count, rooms[j][2] - below)
-    end
-    used[i] = used[i] + take(room[1], lane, count)
-  end
+  for i, room in ipairs(rooms) do used[i] = used[i] + take(room[1], lane, left(rooms, used, i)) end
 end
 
 -- What overtook others in a long queue stays in RQ's list until it gets to the front there.

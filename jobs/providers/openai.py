@@ -25,6 +25,7 @@ TIMEOUTS: Final = httpx.Timeout(connect=10, read=86_400, write=30, pool=30)
 # 0 is aiohttp's word for no limit: the worker's slots bound the calls, not a pool.
 _LIMITS: Final = httpx.Limits(max_connections=0, keepalive_expiry=30)
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
+_BROKEN_OFF: Final = (httpx.HTTPError, aiohttp.ClientError)
 _MESSAGE_CHARS: Final = 300
 _ERROR_BYTES: Final = 64 * 1024
 
@@ -97,7 +98,7 @@ class OpenAIProvider:
                 yield response
             finally:
                 await response.aclose()
-        except (httpx.HTTPError, aiohttp.ClientError) as error:
+        except _BROKEN_OFF as error:
             raise AttemptError(_transport_error(error, self.name)) from error
 
     async def _sent(self, request: httpx.Request) -> httpx.Response:
@@ -139,5 +140,5 @@ async def _said(response: httpx.Response) -> str:
     """The message in an error's body, if there is one that can be read."""
     try:
         return answers.said(await reading.whole(response, _ERROR_BYTES))
-    except AttemptError:
+    except (AttemptError, *_BROKEN_OFF):
         return ""

@@ -31,6 +31,11 @@ def submit(instance: Instance, lane: str, what: str, seconds: float = 0, **field
     return int(answer.json()["id"])
 
 
+def busy(instance: Instance) -> list[psutil.Process]:
+    members = instance.find("jobs.worker").children()
+    return [member for member in members if member.cpu_percent(0.1) > 30]
+
+
 @pytest.mark.parametrize("lane", LANES)
 def test_the_context_is_reachable_from_anywhere_below_the_handler(lane: str, instance: Instance) -> None:
     task_id = submit(instance, lane, "report")
@@ -86,12 +91,7 @@ def test_a_process_that_goes_wrong_fails_its_own_task_alone(
 
 def test_a_killed_process_has_its_task_tried_again(instance: Instance) -> None:
     task_id = submit(instance, "in_process", "spin", 2, max_retries=1, retry={"strategy": "fixed", "base_delay": 0.01})
-
-    def busy() -> list[psutil.Process]:
-        members = instance.find("jobs.worker").children()
-        return [member for member in members if member.cpu_percent(0.1) > 30]
-
-    wait_until(busy, "a member computes")[0].kill()
+    wait_until(lambda: busy(instance), "a member computes")[0].kill()
     done = instance.ended(task_id)
     assert (done["status"], done["attempt"]) == ("COMPLETED", 2)
 
@@ -148,6 +148,19 @@ def test_a_worker_with_many_stuck_threads_makes_way_for_a_new_one(instance: Inst
 
     wait_until(replaced, "another worker has taken over", 30)
     assert instance.ended(submit(instance, "in_thread", "report"))["status"] == "COMPLETED"
+
+
+def test_sigterm_to_every_process_at_once_lets_a_process_finish_its_task(instance: Instance) -> None:
+    task_id = submit(instance, "in_process", "spin", 3, max_retries=0)
+    worker = instance.find("jobs.worker")
+    members = wait_until(lambda: busy(instance), "a member computes")
+    for process in (worker, *members):  # as on Heroku
+        process.terminate()
+    done = instance.ended(task_id)
+    assert (done["status"], done["attempt"]) == ("COMPLETED", 1), done["error"]
+    reasons = [(event["detail"] or {}).get("reason") for event in instance.events(task_id)]
+    assert "handed back" not in reasons
+    wait_until(lambda: not [m for m in members if m.is_running() and m.status() != "zombie"], "no member is left")
 
 
 def test_members_end_with_their_worker(instance: Instance) -> None:

@@ -10,6 +10,8 @@ from tests.support.instance import running
 from tests.support.model_server import Behaviour, ModelServer
 from tests.support.waiting import wait_until
 
+FLIGHT = "pressroom:flight:coroutine:test-model"
+
 
 def test_urgent_work_never_waits_behind_long_work(data_dir: Path) -> None:
     model = ModelServer(Behaviour(delay=3))
@@ -115,11 +117,16 @@ def test_sigterm_hands_back_what_cannot_finish_and_spends_no_attempt(data_dir: P
         model.script.extend([Behaviour(delay=1), Behaviour("hang")])
         finishing, hanging = instance.submit("finishes"), instance.submit("hangs")
         wait_until(lambda: model.in_flight == 2, "both are running")
+        (shown,) = instance.http.get("/health/workers").json()["workers"]
+        redis = instance.redis
+        assert redis.hget(FLIGHT, shown["name"])
         worker = instance.find("jobs.worker")
         began = time.monotonic()
         worker.terminate()
         psutil.wait_procs([worker], grace + 1)
         assert time.monotonic() - began < grace
+        assert redis.hget(FLIGHT, shown["name"]) is None, "its calls leave room for others at once"
+        redis.close()
         assert instance.ended(finishing["id"])["attempt"] == 1
         # Started again by the supervisor; nothing was left to recover by time-out.
         done = instance.ended(hanging["id"])

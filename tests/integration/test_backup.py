@@ -2,19 +2,27 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from flask.testing import FlaskClient
 
 from deploy import drill
 from jobs import backup
+from jobs.errors import AttemptError
+from jobs.handlers.context import Context
+from jobs.handlers.maintenance import database_backup
 from jobs.settings import Settings
 from jobs.store import database as store
 from jobs.store.database import Database
 from jobs.store.migrate import migrate
+from tests.support.contexts import FACTS, SilentLine
 from tests.support.servers import Servers
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -76,6 +84,23 @@ def test_a_strangers_tables_are_not_touched(dump: Path, servers: Servers) -> Non
             connection.execute("CREATE TABLE theirs ()")
         with pytest.raises(backup.BackupError, match="not empty: it has tables that are not Pressroom's"):
             asyncio.run(backup.restore(url, dump))
+
+
+def test_a_dump_that_somebody_ended_is_made_another_time(client: FlaskClient, configured: Settings) -> None:
+    context = Context(replace(FACTS, task_type="database_backup"), configured, SilentLine())
+
+    def of_pg_dump() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if child.name() == "pg_dump"]
+
+    with psycopg.connect(configured.database_url) as connection, ThreadPoolExecutor() as thread:
+        connection.execute("LOCK TABLE tasks")  # for which pg_dump waits
+        made = thread.submit(database_backup, context)
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'tasks'::regclass"
+        wait_until(lambda: connection.execute(waits).fetchall(), "pg_dump waits")
+        of_pg_dump()[0].terminate()  # as Heroku does with every process of a dyno
+        with pytest.raises(AttemptError) as caught:
+            made.result()
+    assert (caught.value.error.code, caught.value.error.retryable) == ("backup_failed", True)
 
 
 def test_a_dump_that_is_cut_off_empties_nothing(dump: Path, fresh: str) -> None:

@@ -73,8 +73,10 @@ def test_the_first_text_may_come_together_with_the_claim(configured: Settings) -
 def test_the_last_text_is_told_before_the_end_of_its_attempt(configured: Settings) -> None:
     async def story(live: Live, _client: Any) -> None:
         live.text(7, 1, "last")
+        live.ended(7, 1)
         live.moved([ENDED])
         live.text(7, 2, "next attempt")
+        live.ended(7, 1)
         await live.flush()
 
     ended = (MOVED, {"tasks": [7], "left": [7], "batches": [3]})
@@ -105,12 +107,24 @@ def test_text_that_could_not_be_told_is_told_later(
             with pytest.raises(RedisError):
                 await live.flush()
         live.text(7, 1, "three")
+        live.ended(7, 1)
         live.moved([ENDED])
         await live.flush()
         await live.flush()
 
     assert tell(configured, story)[:-1] == [text(0, "one "), text(4, "two three")]
     assert redis_client.get(text_key(7, 1)) == "one two three"
+
+
+def test_of_an_attempt_that_is_over_nothing_is_kept(configured: Settings) -> None:
+    async def story(live: Live, _client: Any) -> None:
+        live.text(7, 1, "of a task that another worker has by now")
+        live.ended(7, 1)
+        assert live.news.is_set()
+        await live.flush()
+        assert (live._texts, live._last_texts) == ({}, [])
+
+    assert tell(configured, story) == [text(0, "of a task that another worker has by now")]
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_worker(configured: Settings) -> None:

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from jobs.attempt import Claim, Outcome
+from jobs.errors import TaskError
 from jobs.lifecycle import Status
 from jobs.recorder import Recorder
 from jobs.settings import Settings
@@ -73,3 +74,23 @@ def test_what_cannot_be_recorded_at_all_holds_nothing_up(
         session.run("ALTER TABLE tasks ADD CHECK (id > 1 OR completed_at IS NULL)")
     recorded = record(configured, [completed(claim) for claim in claims])
     assert [row["id"] for row in recorded] == [2, 3]
+
+
+def test_a_suspect_that_waits_for_its_turn_is_not_failed_as_rate_limited(
+    configured: Settings, claims: list[Claim], client: FlaskClient, database: Database
+) -> None:
+    claim, limited, _ = claims
+    busy = TaskError("rate_limited", "busy", retryable=True, status_code=429)
+    record(configured, [
+        Outcome(claim, Status.RETRYING, delay=0.0, free=True),
+        Outcome(limited, Status.RETRYING, error=busy, delay=0.0, free=True),
+    ])  # fmt: skip
+    task = client.get(f"/api/v1/tasks/{claim.id}").get_json()
+    assert (task["status"], task["attempt"], task["error"]) == ("RETRYING", 0, None)
+    events = client.get(f"/api/v1/tasks/{claim.id}/events").get_json()
+    assert events[-1]["detail"]["reason"] == "waits for its turn"
+    again = hand.claim(database, hand.register(database), [claim.id, limited.id])
+    assert [row["limited_for"] is None for row in again] == [True, False]
+    record(configured, [Outcome(Claim.from_row(row), Status.RETRYING, delay=0.0, free=True) for row in again])
+    again = hand.claim(database, hand.register(database), [claim.id, limited.id])
+    assert [row["limited_for"] is None for row in again] == [True, False], "who waits for a model goes on to do so"

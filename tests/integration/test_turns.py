@@ -1,7 +1,7 @@
 """Who is next: owners take turns, models keep their limits, and workers share both through Redis."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -50,20 +50,20 @@ class Bench:
         *,
         lane: str = "coroutine",
         worker: str = "w",
-        first: Mapping[str, int] | None = None,
+        first: Sequence[tuple[str, int]] = (),
         **news: Any,
     ) -> list[int]:
         rooms = dict.fromkeys(ROOM, room) if isinstance(room, int) else room
         wish = {
             "worker": worker,
             "lanes": {lane: list(rooms.items())},
-            "first": first or {},
+            "first": {lane: first},
             "flight": {},
             "ended": {},
             "rules": {},
             **news,
         }
-        self.redis.set(f"rq:worker:{worker}", "alive")
+        self.redis.hset(f"rq:worker:{worker}", "birth", "now")
         self.taken = self._run(lambda side: side.take(wish))
         return [task_id for group in self.taken.groups for task_id in group.ids]
 
@@ -124,6 +124,15 @@ class TestTurns:
         bench.take(20)
         assert bench.redis.llen("rq:queue:default") == 0
 
+    def test_owners_of_long_ago_are_forgotten(self, bench: Bench) -> None:
+        for number in range(4000):
+            bench.doorbell.announce([bench.row(number + 1, f"account:{number}")])
+            if number % 100 == 99:
+                bench.take()
+        waiting = bench.announce(50, "last") + bench.announce(1, "other")
+        assert bench.redis.hlen("pressroom:turns:default") < 1200
+        assert waiting[-1] in bench.take(2), "turns that are still to come are kept"
+
     def test_nothing_is_left_when_all_is_taken(self, bench: Bench) -> None:
         bench.announce(20, "a")
         bench.announce(20, "b", "low")
@@ -158,7 +167,13 @@ class TestRoom:
 
     def test_a_starved_queue_gets_its_share_before_all_others(self, bench: Bench) -> None:
         low, high = bench.announce(50, queue="low"), bench.announce(50, queue="high")
-        assert bench.take(10, first={"low": 2}) == [*low[:2], *high[:8]]
+        assert bench.take(10, first=[("low", 2)]) == [*low[:2], *high[:8]]
+
+    def test_starved_queues_take_no_more_than_there_is_room_for_together(self, bench: Bench) -> None:
+        low, default = bench.announce(5, queue="low"), bench.announce(5)
+        assert bench.take(1, first=[("low", 1), ("default", 1)]) == low[:1]
+        assert bench.take(3, first=[("default", 2), ("low", 2)]) == [*default[:2], low[1]]
+        assert bench.take({"high": 2, "default": 1, "low": 1}, first=[("low", 2), ("default", 2)]) == [low[2]]
 
     def test_a_lane_takes_only_its_own(self, bench: Bench) -> None:
         slow, call = bench.announce(3, pool="process"), bench.announce(3, pool="coroutine:m")
@@ -190,6 +205,14 @@ class TestLimits:
         rules = {POOL: {"max_in_flight": 5}}
         bench.take(worker="a", rules=rules)
         bench.redis.delete("rq:worker:a")
+        bench.redis.hset(f"pressroom:limit:{POOL}", "swept", 0)  # as some seconds later
+        assert len(bench.take(worker="b", rules=rules)) == 5
+
+    def test_calls_of_a_worker_that_signed_off_do_not_count_while_it_is_still_shown(self, bench: Bench) -> None:
+        bench.announce(20, pool=POOL)
+        rules = {POOL: {"max_in_flight": 5}}
+        bench.take(worker="a", rules=rules)
+        bench.redis.hset("rq:worker:a", "death", "now")
         bench.redis.hset(f"pressroom:limit:{POOL}", "swept", 0)  # as some seconds later
         assert len(bench.take(worker="b", rules=rules)) == 5
 

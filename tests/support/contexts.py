@@ -34,5 +34,5 @@ def context_for(*, providers: Any = None, prompts: Any = None, **facts: Any) -> 
     """A context with these tools, of a task with these facts."""
     nothing = cast(Any, None)
     configured = settings.load()
-    tools = Tools(configured, nothing, providers, prompts, Forgetful(nothing), nothing, lambda *_: None)
+    tools = Tools(configured, nothing, providers, prompts, Forgetful(nothing), lambda *_: None)
     return Context(replace(FACTS, **facts), configured, SilentLine(), tools)

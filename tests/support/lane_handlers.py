@@ -1,6 +1,7 @@
 """Task types that behave, and misbehave, in each lane."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -75,6 +76,13 @@ def in_process(context: Context) -> dict[str, Any]:
             until = time.monotonic() + context.input["seconds"]
             while time.monotonic() < until:
                 pass
+        case "pool":
+            with multiprocessing.get_context("fork").Pool(1) as pool:  # whose end sends SIGTERM
+                return {"sum": pool.apply(sum, ([1, 2],)), "pid": os.getpid()}
+        case "terminate":
+            with subprocess.Popen(["sleep", "60"]) as started:
+                started.terminate()
+                return {"code": started.wait(), "pid": os.getpid()}
         case "spawn":
             subprocess.run(["sleep", "60"], check=False)
         case "allocate":

@@ -20,8 +20,7 @@ def perform(configured: Settings, task: dict[str, Any], providers: Any, *, fence
 
     async def run() -> dict[str, Any]:
         async with AsyncDatabase(configured.database_url, max_size=2).opened() as database:
-            loop = asyncio.get_running_loop()
-            tools = Tools(configured, database, providers, Prompts(), Keeper(database), loop, lambda *_: None)
+            tools = Tools(configured, database, providers, Prompts(), Keeper(database), lambda *_: None)
             facts = Facts(
                 task["id"], fence, task["task_type"], 1, None, task["model"], task["input"], {}, None, None, False,
                 False, [], (240.0, 300.0),

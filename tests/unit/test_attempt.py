@@ -33,11 +33,11 @@ class Unmoved:
 
 def claim(**facts: Any) -> Claim:
     row = {
-        "id": 1, "fence": 1, "attempt": 1, "task_type": "t", "queue": "low", "pool": "coroutine", "owner": "",
-        "prompt": "p", "model": "m", "input": {}, "metadata": {}, "account_id": None, "batch_id": None,
+        "id": 1, "fence": 1, "attempt": 1, "task_type": "t", "queue": "low", "pool": "coroutine",
+        "prompt": "p", "model": "m", "input": {}, "metadata": {}, "account_id": None,
         "depends_on": [], "stream": False, "profile": False, "max_retries": 1, "timeout_seconds": 10,
         "retry": RetryPolicy(jitter=False).as_json(), "usage": None, "request_id": None,
-        "waited_seconds": 0.0, "limited_for": None, "is_suspect": False,
+        "limited_for": None, "is_suspect": False,
     }  # fmt: skip
     return Claim.from_row({**row, **facts})
 

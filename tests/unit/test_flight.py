@@ -20,12 +20,16 @@ class Notes:
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
+        self.landed: list[tuple[int, int, int]] = []
 
     def started(self, *_: Any) -> None:
         """So be it."""
 
     def ended(self, *_: Any) -> None:
         """So be it."""
+
+    def over(self, task_id: int, fence: int) -> None:
+        self.landed.append((task_id, fence, len(self.outcomes)))
 
     def put(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -38,13 +42,14 @@ def fly(handler: Any, mode: Mode, act: Callable[[Flight], Awaitable[None]]) -> l
     async def body() -> None:
         slots = {mode: SlotBudget(9, ("low",), {"low": 1.0})}
         ledger = cast(Any, notes)
-        flight = Flight(slots, Pools({}), ledger, ledger, lanes_for(handler, mode))
+        flight = Flight(slots, Pools({}), ledger, ledger, lanes_for(handler, mode), notes.over)
         await act(flight)
         while flight.runs:
             await asyncio.wait(flight.attempts())
             await asyncio.sleep(0)
 
     asyncio.run(body())
+    assert notes.landed == [(1, 1, 0)], "its text is told first, also where nothing is recorded"
     return notes.outcomes
 
 

@@ -1,7 +1,7 @@
 """Every way an endpoint can answer becomes an answer or one of the documented errors."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -83,6 +83,25 @@ def test_statuses_map_to_codes(status: int, code: str, retryable: bool) -> None:
 
 def test_retry_after_is_kept() -> None:
     assert error_of(lambda _: httpx.Response(429, headers={"Retry-After": "7"})).retry_after == 7
+
+
+class BrokenOff(httpx.AsyncByteStream):
+    """A body of which only the beginning comes."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'{"error": {"mess'
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError(""), httpx.ReadTimeout(""), aiohttp.ClientPayloadError("")])
+def test_a_refusal_counts_also_when_its_body_breaks_off(error: Exception) -> None:
+    busy = error_of(lambda _: httpx.Response(429, headers={"Retry-After": "7"}, stream=BrokenOff(error)))
+    assert (busy.code, busy.status_code, busy.retry_after) == ("rate_limited", 429, 7)
+    wrong = error_of(lambda _: httpx.Response(400, stream=BrokenOff(error)))
+    assert (wrong.code, wrong.status_code, wrong.retryable) == ("provider_error", 400, False)
 
 
 def test_the_key_is_never_in_a_message() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pickle
+from typing import Any
 
 import fakeredis
 import pytest
@@ -10,7 +11,7 @@ from rq.exceptions import DeserializationError
 from rq.job import Job
 
 from jobs import entry
-from jobs.queues import AsyncDoorbell, Doorbell, Group, Taken, TaskJob, TaskQueue, parse_ids
+from jobs.queues import AsyncDoorbell, Doorbell, Group, RedisError, Taken, TaskJob, TaskQueue, connect_async, parse_ids
 
 
 def store(connection: fakeredis.FakeRedis, data: bytes, **more: str) -> TaskJob:
@@ -76,3 +77,26 @@ def test_names_of_pools_are_read_whatever_they_are() -> None:
 
     doorbell._take = answer  # type: ignore[assignment]
     assert asyncio.run(doorbell.take({})) == Taken([Group("low", "coroutine:\ufffd", [7])], None, ["coroutine:\ufffd"])
+
+
+def test_a_command_whose_answer_does_not_come_is_not_sent_again() -> None:
+    async def ask() -> list[bytes]:
+        heard: list[bytes] = []
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while sent := await reader.read(4096):
+                heard.append(sent)
+                if b"TAKE" not in sent:  # but to the greeting
+                    writer.write(b"+OK\r\n" * sent.count(b"*"))
+            writer.close()
+
+        async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+            client: Any = connect_async(
+                f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0?protocol=2", timeout=0.2
+            )
+            with pytest.raises(RedisError):
+                await client.execute_command("TAKE")
+            await client.aclose()
+        return [sent for sent in heard if b"TAKE" in sent]
+
+    assert len(asyncio.run(ask())) == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.errors import DATABASE_AWAY, TaskError
-from jobs.retry import Decision, RetryPolicy, Tries, decide
+from jobs.retry import PATIENT, Decision, RetryPolicy, Tries, decide
 
 BUSY = TaskError("provider_error", "busy", retryable=True)
 NOW = 1000.0
@@ -61,6 +61,7 @@ def test_retry_after_is_a_floor(asked: float | None, delay: float) -> None:
 
 LIMITED = TaskError("rate_limited", "slow down", retryable=True, status_code=429, retry_after=2.0)
 UNSAID = TaskError("rate_limited", "slow down", retryable=True, status_code=429)
+AT_ONCE = TaskError("rate_limited", "slow down", retryable=True, status_code=429, retry_after=0.0)
 OVERLOADED = TaskError("provider_error", "overloaded", retryable=True, status_code=503, retry_after=5.0)
 DOWN = TaskError("provider_error", "down", retryable=True, status_code=503)
 
@@ -71,11 +72,14 @@ DOWN = TaskError("provider_error", "down", retryable=True, status_code=503)
         (LIMITED, Tries(1, 0), Decision(2.0, free=True)),
         (LIMITED, Tries(9, 3), Decision(2.0, free=True)),
         (UNSAID, Tries(1, 0), Decision(1.0, free=True)),
+        (AT_ONCE, Tries(1, 0), Decision(1.0, free=True)),
+        (AT_ONCE, Tries(1, 0, limited_since=NOW - 50, patience=60), Decision(5.0, free=True)),
+        (AT_ONCE, Tries(1, 0, limited_since=NOW - 900), Decision(60.0, free=True)),
         (OVERLOADED, Tries(1, 0), Decision(5.0, free=True)),
         (DATABASE_AWAY, Tries(1, 0), Decision(1.0, free=True)),
         (DOWN, Tries(1, 0), Decision(None)),
         (DOWN, Tries(1, 1), Decision(1.0)),
-        (LIMITED, Tries(1, 3, limited_since=NOW - 59, patience=60), Decision(2.0, free=True)),
+        (LIMITED, Tries(1, 3, limited_since=NOW - 59, patience=60), Decision(5.9, free=True)),
         (LIMITED, Tries(1, 3, limited_since=NOW - 60, patience=60), Decision(2.0)),
         (LIMITED, Tries(4, 3, limited_since=NOW - 60, patience=60), Decision(None)),
     ],
@@ -89,3 +93,18 @@ def test_waiting_out_a_busy_provider_or_the_database_is_free_for_a_while(
 @pytest.mark.parametrize("policy", [EXPONENTIAL, LINEAR, FIXED, CUSTOM, RetryPolicy()])
 def test_policies_survive_json(policy: RetryPolicy) -> None:
     assert RetryPolicy.from_json(policy.as_json()) == policy
+
+
+@pytest.mark.parametrize("error", [AT_ONCE, LIMITED, UNSAID])
+def test_waiting_for_an_hour_is_no_hour_of_asking(error: TaskError) -> None:
+    now, asked = NOW, 0
+    while (decision := decide(EXPONENTIAL, error, Tries(1, 3, limited_since=NOW), now)).free:
+        assert decision.delay is not None
+        now += decision.delay
+        asked += 1
+    assert asked < 120
+
+
+def test_a_patient_policy_does_not_put_off_what_the_provider_says_it_takes_soon() -> None:
+    assert decide(PATIENT, LIMITED, Tries(1, 3), NOW).delay == 2
+    assert decide(PATIENT, UNSAID, Tries(1, 3), NOW).delay == 60

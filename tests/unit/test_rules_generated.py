@@ -48,6 +48,7 @@ def test_a_retry_waits_as_its_policy_and_the_provider_say(
         assert not error.retryable or attempt > most
         return
     assert decision.free == error.means_busy
+    assert decision.delay >= 1 or not decision.free
     assert decision.delay >= (error.retry_after or 0.0)
     if not decision.free:
         assert error.retryable

@@ -17,7 +17,7 @@ WITH chosen AS (
         progress_message = NULL, due_at = NULL, started_at = now(), updated_at = now(),
         waited_seconds = greatest(0, extract(epoch FROM now() - ready_at)), run_seconds = NULL
     FROM chosen WHERE t.id = chosen.id
-    RETURNING t.id, t.status, t.task_type, t.prompt, t.model, t.input, t.metadata, t.queue, t.pool, t.owner, t.attempt, t.fence,
+    RETURNING t.id, t.status, t.task_type, t.prompt, t.model, t.input, t.metadata, t.queue, t.pool, t.attempt, t.fence,
               t.max_retries, t.timeout_seconds, t.retry, t.request_id, t.account_id, t.batch_id, t.depends_on,
               t.stream, t.profile, t.usage, t.waited_seconds,
               extract(epoch FROM now() - t.limited_since)::float8 AS limited_for, chosen.status AS from_status,
@@ -32,8 +32,9 @@ SELECT * FROM claimed
 
 -- name: record_outcomes
 -- PROCESSING -> what each attempt came to, if it still owns its task (the fence tells). An attempt that
--- is handed back (PENDING) is not counted, nor is one that only found its provider busy (free). A task that
--- somebody asked to cancel does not wait again: it is cancelled, unless it was completed first.
+-- is handed back (PENDING) is not counted, nor is one that only found its provider busy (free), or that it was not its
+-- turn (free, without an error). A task that somebody asked to cancel does not wait again: it is cancelled, unless it
+-- was completed first.
 WITH outcome AS (
     SELECT * FROM jsonb_to_recordset(%(outcomes)s::jsonb)
         AS o (id bigint, fence int, status text, result jsonb, error jsonb, usage jsonb, delay float8, free bool,
@@ -50,7 +51,8 @@ WITH outcome AS (
     SET status = o.status, result = o.result, error = o.error, usage = coalesce(o.usage, t.usage),
         progress = CASE WHEN o.status = 'COMPLETED' THEN 100 ELSE t.progress END,
         attempt = CASE WHEN o.free THEN t.attempt - 1 ELSE t.attempt END,
-        limited_since = CASE WHEN o.status = 'RETRYING' AND o.free THEN coalesce(t.limited_since, now()) END,
+        limited_since = CASE WHEN o.status = 'RETRYING' AND o.free
+                             THEN coalesce(t.limited_since, CASE WHEN o.error IS NOT NULL THEN now() END) END,
         worker_id = NULL,
         due_at = CASE WHEN o.status = 'RETRYING' THEN now() + o.delay * interval '1 second' END,
         ready_at = now() + coalesce(o.delay, 0) * interval '1 second',
@@ -64,7 +66,8 @@ WITH outcome AS (
 ), logged AS (
     INSERT INTO task_events (task_id, from_status, to_status, attempt, worker, detail)
     SELECT id, 'PROCESSING', status, attempt, %(worker)s, jsonb_strip_nulls(jsonb_build_object(
-               'reason', CASE WHEN status = 'PENDING' THEN 'handed back' END, 'error', error, 'delay', delay,
+               'reason', CASE WHEN status = 'PENDING' THEN 'handed back'
+                              WHEN status = 'RETRYING' AND error IS NULL THEN 'waits for its turn' END, 'error', error, 'delay', delay,
                'run_seconds', round(run_seconds::numeric, 3)) || coalesce(measures, '{}'))
     FROM recorded
 )
