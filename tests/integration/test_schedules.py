@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import redis
+import structlog
 from flask import Flask
 from flask.testing import FlaskClient
 from marshmallow import ValidationError
+from psycopg.errors import CheckViolation
 
 from api import services
 from jobs.store.database import Database
@@ -258,8 +260,33 @@ class TestContentGeneration:
         assert data["total_submitted"] == 1200
         assert len({task["task_id"] for task in data["tasks"]}) == 1200
 
+    def test_why_an_account_was_skipped_is_logged_without_what_was_to_be_stored(
+        self, app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise CheckViolation("violates a constraint\nDETAIL:  Failing row contains (the customer's words)")
+
+        accounts(client, 49, 50, 51)
+        monkeypatch.setattr(services.get().submitter, "insert", refuse)
+        url = f"/api/v1/scheduler/tasks/{create(client, DAILY)['id']}/trigger"
+        with structlog.testing.capture_logs() as logs:
+            client.post(url)
+        skipped = [line for line in logs if line["event"] == "account skipped"]
+        assert [(line["account_id"], line["reason"]) for line in skipped] == [
+            (49, "CheckViolation"), (50, "CheckViolation"), (51, "CheckViolation"),
+        ]  # fmt: skip
+
 
 class TestFiring:
+    def test_no_key_of_a_callers_stands_in_its_way(self, client: FlaskClient) -> None:
+        for number in range(10):
+            key = {"unique_key": f"execution:{number}:0"}
+            assert client.post("/api/v1/tasks", json={"prompt": "p", "model": "m", **key}).status_code == 201
+        execution = client.post(f"/api/v1/scheduler/tasks/{create(client)['id']}/trigger").get_json()
+        assert execution["status"] == "COMPLETED"
+        (made,) = execution["result"]["data"]["tasks"]
+        assert client.get(f"/api/v1/tasks/{made['task_id']}").get_json()["execution_id"] == execution["id"]
+
     def test_a_slot_fires_once_however_many_look(self, client: FlaskClient, database: Database, firer: Firer) -> None:
         schedule = create(client)
         passed(database, schedule["id"], 1)
