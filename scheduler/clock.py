@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -52,16 +53,25 @@ class Clock(Scheduler):
 
     def stop_on_signals(self, grace: float) -> None:
         """Have SIGTERM and SIGINT end the loop at its next turn, and the process within `grace` seconds."""
+        asked, asking = os.pipe()
+        os.set_blocking(asking, False)
 
-        def stop(_signum: int, _frame: FrameType | None) -> None:
+        def ask(_signum: int, _frame: FrameType | None) -> None:
+            # Nothing that takes a lock, as setting an event or starting a thread does: it would be waited for in vain
+            # where the code that was interrupted holds it.
+            with suppress(BlockingIOError):
+                os.write(asking, b"!")
+
+        def stop() -> None:
+            os.read(asked, 1)
             self._stopping.set()
             # A step that hangs in the database or Redis must not keep the process.
-            last_moment = threading.Timer(grace, os._exit, [1])
-            last_moment.daemon = True
-            last_moment.start()
+            time.sleep(grace)
+            os._exit(1)
 
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
+        threading.Thread(target=stop, name="signals", daemon=True).start()
+        signal.signal(signal.SIGINT, ask)
+        signal.signal(signal.SIGTERM, ask)
 
     @property
     def stopping(self) -> bool:
