@@ -1,9 +1,9 @@
 """How many tasks wait in each queue."""
 
 import threading
-import time
 from typing import Final
 
+from jobs.pace import Pace
 from jobs.store.database import Row, Session
 
 _QUICK_SECONDS: Final = 0.03
@@ -18,15 +18,13 @@ class Depths:
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
-        self._known_until = 0.0
+        self._pace = Pace(_SHARE, quick=_QUICK_SECONDS)
         self._counting = threading.Lock()
 
     def count(self, session: Session) -> list[Row]:
         """Rows of `queue_depths`."""
         with self._counting:
-            if time.monotonic() >= self._known_until:
-                began = time.monotonic()
-                self._rows = session.all("queue_depths")
-                took = time.monotonic() - began
-                self._known_until = began + took / _SHARE if took > _QUICK_SECONDS else 0.0
+            if not self._pace.rest:
+                with self._pace.at_work():
+                    self._rows = session.all("queue_depths")
             return self._rows

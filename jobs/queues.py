@@ -5,7 +5,6 @@ in PostgreSQL first. The RQ job beside an entry is a picture for RQ's tools; not
 """
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +42,6 @@ _AsyncSentinel: Any = redis.asyncio.sentinel.Sentinel
 ENTRY_POINTS = frozenset({"jobs.entry.perform", "jobs.entry.fire"})
 CLOCK_KEY = "rq:scheduler:scheduled_jobs"
 _SCHEDULE = "schedule-"
-_CARRIED = re.compile(rb"schedule-([1-9][0-9]{0,17})")
 CANCEL_COMMAND = "cancel-tasks"
 LONGEST_WAIT_SECONDS = 5.0  # a ring can be lost with the worker that heard it
 _CHUNK = 1000  # ids in one script call: keeps Redis answering others
@@ -205,11 +203,14 @@ class Doorbell:
         for chunk in _chunks(list(slots.items())):
             self._schedule(args=[timestamp(), *itertools.chain.from_iterable(chunk)])
 
-    def carried_schedules(self) -> dict[int, float]:
-        """The slots that the clock carries, by schedule; entries of others are left alone."""
-        entries = cast(Any, self.connection.zrange(CLOCK_KEY, 0, -1, withscores=True))
-        named = ((_CARRIED.fullmatch(member), due) for member, due in entries)
-        return {int(name[1]): due for name, due in named if name}
+    def carried_schedules(self, ids: Iterable[int]) -> dict[int, float]:
+        """The slots of these schedules that the clock carries."""
+        carried: dict[int, float] = {}
+        for chunk in _chunks(list(ids)):
+            names = [f"{_SCHEDULE}{schedule_id}" for schedule_id in chunk]
+            slots = self.connection.zmscore(CLOCK_KEY, names)
+            carried |= {schedule_id: slot for schedule_id, slot in zip(chunk, slots, strict=True) if slot is not None}
+        return carried
 
     def drop_schedules(self, ids: Iterable[int]) -> None:
         """Have the clock forget schedules."""

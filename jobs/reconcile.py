@@ -5,14 +5,15 @@
 - Waiting tasks that Redis does not know (it was emptied, or a worker died with them) are announced again.
 - Children of parents that have ended are released, and batches whose tasks have ended are closed.
 
-Every step may run at any time, twice, or in several processes at once.
+Every step may run at any time, twice, or in several processes at once. However much there is to do, a pass does some of
+it and says that there is more, so that whoever runs it can be stopped in between.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Final
 
 import structlog
 
@@ -22,27 +23,26 @@ from jobs.errors import WORKER_LOST
 from jobs.followups import Followups
 from jobs.live import tell
 from jobs.queues import Doorbell, Due
-from jobs.store.database import Database, Json, Params
+from jobs.rollcall import RollCall
+from jobs.store.database import Database, Json
 
 log = structlog.get_logger(__name__)
 
-_GRACE_SECONDS: Final = 2.0  # an id may be on its way between PostgreSQL, Redis and a worker for so long
-_HORIZON_SECONDS: Final = 60.0  # how far ahead the clock is filled
+_PATIENCE_SECONDS: Final = 0.5  # for one step, where there is much to do
 _LIMIT: Final = 5000  # rows in one statement
-_PAGE: Final = 2000  # rows compared with Redis in one pass: each may lie in a page of its own
-_BEGINNING: Final = (datetime.min.replace(tzinfo=UTC), 0)
 _KEEP_IDEMPOTENCY_HOURS: Final = 24
 _MOST_TOLD: Final = 100  # ids in a log line
 
 
 @dataclass(slots=True)
 class Report:
-    """What one pass did: numbers of tasks."""
+    """What one pass did: numbers of tasks; and whether it left something for another one at once."""
 
     recovered: int = 0
     lost: int = 0
     due: int = 0
     unheard: int = 0
+    has_more: bool = False
 
 
 class Reconciler:
@@ -53,12 +53,22 @@ class Reconciler:
     machine that slept, makes the living look dead.
     """
 
-    def __init__(self, database: Database, doorbell: Doorbell, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        doorbell: Doorbell,
+        *,
+        horizon: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`horizon`: for how many seconds ahead the clock in Redis is filled."""
         self._database = database
         self._doorbell = doorbell
         self._followups = Followups(database, doorbell)
+        self._roll_call = RollCall(database, doorbell)
+        self._horizon = horizon
         self._clock = clock
-        self._page_after = _BEGINNING
+        self._filled_until = datetime.max.replace(tzinfo=UTC)
         self._seen: dict[int, tuple[datetime, float]] = {}  # worker -> its last beat, when that was first seen
         self._looked = clock()
 
@@ -68,16 +78,28 @@ class Reconciler:
         Raises:
             Unavailable, RedisError: PostgreSQL or Redis is away; the next pass finds the rest.
         """
-        report = Report(due=self.announce_due())
+        due, until = self._announce_due()
         self.fill_clock()
-        report.unheard = self._announce_unheard()
-        self._followups.release()
+        self._roll_call.begin()
+        unheard, has_more = self._roll_call.go_on(_PATIENCE_SECONDS)
+        is_released = self._followups.release(_PATIENCE_SECONDS).is_all
         self._followups.close()
         self._database.all("forget_idempotency_keys", {"keep_hours": _KEEP_IDEMPOTENCY_HOURS})
         self._database.all("forget_workers")
-        if report != Report():
-            log.info("reconciled", due=report.due, unheard=report.unheard)
+        report = Report(due=due, unheard=unheard, has_more=has_more or until is None or not is_released)
+        if due or unheard:
+            log.info("reconciled", due=due, unheard=unheard)
         return report
+
+    def look_on(self) -> bool:
+        """Between passes: look at more of what waits; returns whether there is still more to look at.
+
+        So a pass takes no longer while a million tasks wait. Raises like `run_once`.
+        """
+        unheard, _ = self._roll_call.go_on(_PATIENCE_SECONDS)
+        if unheard:
+            log.info("reconciled", due=0, unheard=unheard)
+        return not self._roll_call.is_over
 
     def watch_workers(self) -> Report:
         """Give up workers that stopped beating, and put the tasks of stopped workers right; raises like `run_once`."""
@@ -112,42 +134,34 @@ class Reconciler:
         self._followups.after(moved)
         return report
 
-    def announce_due(self) -> int:
-        """Put tasks whose time has come on their queues; returns how many."""
-        return self._announce_all("take_due", {})
+    def announce_due(self) -> datetime | None:
+        """Put tasks whose time has come on their queues.
+
+        Returns:
+            By when, on PostgreSQL's clock, they were due; None when there are more, for another call.
+        """
+        _, until = self._announce_due()
+        if until and until >= self._filled_until:
+            self.fill_clock()  # with what it had no room for
+        return until
 
     def fill_clock(self) -> None:
         """Make sure the clock carries what becomes due soon."""
-        upcoming = self._database.all("upcoming", {"horizon": _HORIZON_SECONDS, "limit": _LIMIT})
+        upcoming = self._database.all("upcoming", {"horizon": self._horizon, "limit": _LIMIT})
         self._doorbell.announce_later(Due(row["id"], row["queue"], row["due_at"]) for row in upcoming)
+        is_whole = len(upcoming) < _LIMIT
+        self._filled_until = datetime.max.replace(tzinfo=UTC) if is_whole else upcoming[-1]["due_at"]
 
-    def _announce_unheard(self) -> int:
-        """Compare tasks that should be waiting in Redis with those that are, and announce what is missing.
-
-        A page of them in each pass, beginning where the last one ended; more as long as something is missing.
-        """
+    def _announce_due(self) -> tuple[int, datetime | None]:
+        """Announce what is due, a limited number at a time; how many that were, and what `announce_due` returns."""
+        began = time.monotonic()
+        moment = self._database.all("moment")[0]["now"]
         count = 0
         while True:
-            after, after_id = self._page_after
-            page = self._database.all(
-                "announced", {"after": after, "after_id": after_id, "grace": _GRACE_SECONDS, "limit": _PAGE}
-            )
-            is_last = sum(len(place["ids"]) for place in page) < _PAGE
-            self._page_after = _BEGINNING if is_last else (page[0]["last_at"], page[0]["last_id"])
-            missing = self._doorbell.missing(page)
-            if missing:
-                marked = self._database.all("announce_again", {"ids": missing})
-                self._doorbell.announce(sorted(marked, key=lambda task: cast(int, task["id"])))
-                count += len(marked)
-            if is_last or not missing:
-                return count
-
-    def _announce_all(self, query: str, parameters: Params) -> int:
-        """Announce what the query marks and returns, a limited number at a time."""
-        count = 0
-        while True:
-            found = self._database.all(query, {**parameters, "limit": _LIMIT})
+            found = self._database.all("take_due", {"moment": moment, "limit": _LIMIT})
             self._doorbell.announce(found)
             count += len(found)
             if len(found) < _LIMIT:
-                return count
+                return count, moment
+            if time.monotonic() - began > _PATIENCE_SECONDS:
+                return count, None

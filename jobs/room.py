@@ -1,10 +1,10 @@
 """Room for more tasks: submissions are refused before so many wait that PostgreSQL suffers from it."""
 
 import threading
-import time
 from typing import Final
 
 from jobs.errors import TooManyPending
+from jobs.pace import Pace
 from jobs.store.database import Database, Session
 
 _KNOWN_SECONDS: Final = 1.0
@@ -18,7 +18,7 @@ class Room:
         """`most`: MAX_PENDING; 0 is no limit."""
         self._most = most
         self._waiting = 0
-        self._known_until = 0.0
+        self._pace = Pace(_SHARE, least=_KNOWN_SECONDS)
         self._counting = threading.Lock()
 
     def take(self, store: Database | Session, wanted: int) -> None:
@@ -29,9 +29,10 @@ class Room:
         """
         if not self._most:
             return
-        if time.monotonic() >= self._known_until and self._counting.acquire(blocking=False):
+        if not self._pace.rest and self._counting.acquire(blocking=False):
             try:
-                self._count(store)
+                with self._pace.at_work():
+                    self._count(store)
             finally:
                 self._counting.release()
         if self._waiting + wanted > self._most:
@@ -39,8 +40,5 @@ class Room:
         self._waiting += wanted
 
     def _count(self, store: Database | Session) -> None:
-        began = time.monotonic()
         counted = store.one("count_waiting", {"limit": self._most})
-        now = time.monotonic()
         self._waiting = counted["tasks"] if counted else 0
-        self._known_until = now + max(_KNOWN_SECONDS, (now - began) / _SHARE)

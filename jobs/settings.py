@@ -105,6 +105,11 @@ class Settings:
         """Where the embedded servers' sockets and the lock of `make run` are."""
         return run_dir(self.data_dir)
 
+    @property
+    def clock_horizon(self) -> float:
+        """How many seconds ahead the clock in Redis knows what becomes due: the reconciler adds the rest in time."""
+        return max(60.0, 2 * self.reconcile_seconds)
+
     def secrets(self) -> list[str]:
         """Every value that must never be shown; what redaction looks for."""
         found = [key.secret for key in self.api_keys]

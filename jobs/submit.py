@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -188,8 +189,11 @@ class Submitter:
         """Ring for committed tasks; when Redis is away, the reconciler does it later."""
         try:
             self._doorbell.announce(task for task in tasks if task["announced_at"])
+            horizon = datetime.now(UTC) + timedelta(seconds=self._settings.clock_horizon)
             self._doorbell.announce_later(
-                Due(task["id"], task["queue"], task["due_at"]) for task in tasks if task["due_at"]
+                Due(task["id"], task["queue"], task["due_at"])
+                for task in tasks
+                if task["due_at"] and task["due_at"] <= horizon
             )
         except RedisError as error:
             log.warning("not announced yet", tasks=len(tasks), reason=str(error))

@@ -6,19 +6,17 @@ that a slot is fired in time also when the first one has just died.
 
 import os
 import socket
-import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import uuid4
 
 import structlog
 
-from jobs import logs, settings, statistics
-from jobs.beats import BEAT_SECONDS, WATCH_SECONDS
+from jobs import logs, settings
+from jobs.beats import BEAT_SECONDS
 from jobs.errors import SettingsError, Unavailable
 from jobs.handlers import registry
 from jobs.queues import Doorbell, RedisError, connect
-from jobs.reconcile import Reconciler
 from jobs.settings import Settings
 from jobs.store.database import Database
 from jobs.submit import Submitter
@@ -26,6 +24,7 @@ from scheduler.alerts.watch import Watch
 from scheduler.clock import Clock
 from scheduler.firing import Firer
 from scheduler.schedules import Schedules, carry
+from scheduler.upkeep import THREADS, Upkeep
 
 log = structlog.get_logger(__name__)
 
@@ -35,21 +34,20 @@ _COMPARE_SECONDS = 10.0  # between comparisons of PostgreSQL's schedules with th
 _FIRING_THREADS = 4
 _READY_LIMIT = 1000
 _MOST_TOGETHER = 25
-_AFTERMATH_SECONDS, _SOON_SECONDS = 10.0, 1.0  # for so long after an outage, there is much to put right, and soon
 _BUSY_SECONDS = 0.05  # between looks while there is more to fire
 
 
 class Process:
-    """The loop that drives clock, firings and reconciler, and beats."""
+    """The loop that drives clock and firings, and beats; the reconciler works beside it."""
 
     def __init__(self, configured: Settings) -> None:
         self._settings = configured
         self._name = f"scheduler-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{uuid4().hex[:6]}"
         types = registry.load(configured.handler_modules)
-        self._database = Database(configured.database_url, max_size=_FIRING_THREADS + 3)
+        self._database = Database(configured.database_url, max_size=1 + _FIRING_THREADS + THREADS)
         connection = connect(configured.redis_url)
         self._doorbell = doorbell = Doorbell(connection)
-        self._reconciler = Reconciler(self._database, doorbell)
+        self._upkeep = Upkeep(configured, self._database, doorbell)
         self._firer = Firer(self._database, Submitter(configured, types, self._database, doorbell), types)
         self._schedules = Schedules(configured, types, self._database, doorbell)
         self._clock = Clock(connection, interval=configured.scheduler_tick_seconds, name=self._name)
@@ -57,19 +55,16 @@ class Process:
         self._threads = ThreadPoolExecutor(_FIRING_THREADS, thread_name_prefix="firing")
         self._firing: dict[int, Future[None]] = {}
         self._id: int | None = None
-        self._next_beat = self._next_pass = self._next_compare = self._troubled_until = 0.0
-        self._beside = ThreadPoolExecutor(1, thread_name_prefix="workers")
-        self._ended = threading.Event()
+        self._next_beat = self._next_compare = 0.0
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         self._clock.stop_on_signals(self._settings.shutdown_grace_seconds)
         self._database.open()
         self._watch.start()
-        # Beside the rest, which may take its time: who looks late sees the dead late.
-        watching = self._beside.submit(self._watch_workers)
+        self._upkeep.start()
         try:
-            while not self._clock.stopping and not watching.done():
+            while not self._clock.stopping and not self._upkeep.has_ended:
                 try:
                     self._step()
                     if self._firing:
@@ -78,18 +73,17 @@ class Process:
                         self._clock.pause()
                 except (Unavailable, RedisError, OSError) as error:
                     log.warning("scheduler cannot work, trying again", reason=str(error))
-                    self._next_pass = self._next_compare = 0.0
-                    self._troubled_until = time.monotonic() + _AFTERMATH_SECONDS
+                    self._next_compare = 0.0
+                    self._upkeep.hurry()
                     self._clock.wait(_PAUSE_SECONDS)
         finally:
             # A firing is one transaction: what does not end in time is done by the next process.
             self._threads.shutdown(wait=True, cancel_futures=True)
-            self._ended.set()
-            self._beside.shutdown(wait=True)
+            self._upkeep.stop()
             self._sign_off()
             self._watch.stop()
             self._database.close()
-        watching.result()
+        self._upkeep.check()
 
     def _step(self) -> None:
         now = time.monotonic()
@@ -99,7 +93,7 @@ class Process:
         try:
             acting = self._clock.acquire_lock()
             if acting:
-                self._clock.enqueue_jobs(self._reconciler.announce_due, self._reconciler.fill_clock)
+                self._clock.enqueue_jobs(self._upkeep.reconciler.announce_due)
         except RedisError:
             # Schedules do not need Redis to fire in time.
             self._fire_due(_STANDBY_SECONDS)
@@ -108,11 +102,6 @@ class Process:
         if acting and now >= self._next_compare:
             self._next_compare = now + _COMPARE_SECONDS
             self._schedules.compare_with_clock()
-        if now >= self._next_pass:
-            pause = self._settings.reconcile_seconds
-            self._next_pass = now + (pause if now > self._troubled_until else min(pause, _SOON_SECONDS))
-            statistics.fold(self._database)
-            self._reconciler.run_once()
 
     def _fire_due(self, late: float) -> None:
         self._firing = {number: future for number, future in self._firing.items() if not future.done()}
@@ -134,13 +123,6 @@ class Process:
             self._firer.fire(group)
         except Unavailable as error:
             log.warning("not fired yet", executions=len(group), reason=str(error))
-
-    def _watch_workers(self) -> None:
-        while not self._ended.wait(WATCH_SECONDS):
-            try:
-                self._reconciler.watch_workers()
-            except (Unavailable, RedisError, OSError) as error:
-                log.warning("cannot watch the workers, trying again", reason=str(error))
 
     def _beat(self) -> None:
         if self._id is not None and self._database.all("beat", {"id": self._id, "running": 0}):

@@ -105,20 +105,20 @@ class Schedules:
             self.create({**DEFAULTS, **facts, "task_type": executor, "timezone": self._settings.tz_default}, executor)
 
     def compare_with_clock(self) -> None:
-        """Add, replace and remove the clock's entries until they are what PostgreSQL says."""
+        """Add and replace entries until the clock carries all that PostgreSQL says.
+
+        Nobody looks for entries of schedules that are gone, among those of a million tasks perhaps: they ring once, in
+        vain, and have gone, too.
+        """
         (entries,) = self._database.all("clock_entries")
         wanted = dict(zip(entries["ids"], entries["times"], strict=True))
-        carried = self._doorbell.carried_schedules()
+        carried = self._doorbell.carried_schedules(wanted)
         missing = {
             number: due for number, due in wanted.items() if abs(carried.get(number, 0.0) - due) > _TOLERANCE_SECONDS
         }
-        stale = carried.keys() - wanted.keys()
         if missing:
             self._doorbell.carry_schedules(missing)
-        if stale:
-            self._doorbell.drop_schedules(stale)
-        if missing or stale:
-            log.debug("clock compared", added=len(missing), removed=len(stale))
+            log.debug("clock compared", added=len(missing))
 
     def _carry(self, row: Row) -> None:
         try:

@@ -9,7 +9,7 @@ from marshmallow import Schema, validate
 from jobs import structured
 from jobs.fields import StrictInteger
 from jobs.handlers.context import Context
-from jobs.parts import PART_CHARS, groups, split
+from jobs.splitting import PART_CHARS, groups, split
 
 
 class AnalysisInput(Schema):

@@ -10,8 +10,8 @@ from jobs.errors import AttemptError, TaskError
 from jobs.fields import Text, not_blank
 from jobs.handlers.context import Context
 from jobs.handlers.registry import task_type
-from jobs.parts import PART_CHARS, split
 from jobs.retry import PATIENT
+from jobs.splitting import PART_CHARS, split
 
 _TOPIC_CHARS = 500
 

@@ -120,7 +120,7 @@ def _for_account(firing: Firing, account: Row, pieces: list[dict[str, Any]]) -> 
         try:
             rows = firing.submit(wanted)
         except Refused as error:
-            log.warning("account skipped", account_id=account["id"], reason=str(error))
+            log.warning("account skipped", account_id=account["id"], reason=type(error).__name__)
             return made, "Its tasks cannot be stored."
         made += [
             {

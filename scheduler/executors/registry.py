@@ -28,14 +28,10 @@ class Firing:
     submitted: list[Row] = field(default_factory=list)
 
     def submit(self, tasks: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """Submit tasks, all or none; a key derived from the firing makes each of them unique."""
+        """Submit tasks, all or none."""
         origin = {"schedule_id": self.execution["schedule_id"], "execution_id": self.execution["id"]}
-        keyed = [
-            {**task, **origin, "unique_key": f"execution:{self.execution['id']}:{number}"}
-            for number, task in enumerate(tasks, start=len(self.submitted))
-        ]
         with self.session.savepoint():
-            rows = self.submitter.insert(self.session, keyed)
+            rows = self.submitter.insert(self.session, [{**task, **origin} for task in tasks])
         self.submitted += rows
         return rows
 

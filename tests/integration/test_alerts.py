@@ -138,6 +138,20 @@ class TestConditions:
         (said,) = world.look()
         assert age(said) >= 3902
 
+    def test_of_very_many_that_wait_the_first_ones_are_counted(self, world: World) -> None:
+        world.submit(priority=1)
+        world.later(400)
+        world.run(
+            "INSERT INTO tasks (task_type, status, priority, queue, max_retries, timeout_seconds, retry, announced_at,"
+            " ready_at) SELECT 'text_generation', 'PENDING', 1, 'low', 3, 300, '{}', at, at"
+            " FROM generate_series(1, 10001), LATERAL (SELECT now() - interval '350 seconds') AS t (at)"
+        )
+        world.submit(priority=9)
+        world.later(1)
+        (said,) = world.look()
+        assert said["subject"] == "low"
+        assert said["message"].startswith("Tasks that wait for long: more than 10,000, the oldest one for 40")
+
     def test_the_age_of_a_queue_that_alarms_is_a_setting(self, world: World) -> None:
         world.submit()
         world.later(60)

@@ -227,6 +227,16 @@ def test_after_a_day_it_is_given_up(
     assert (row["status"], row["attempts"], row["next_at"]) == ("FAILED", 1, None)
 
 
+def test_one_that_was_delivered_after_a_day_was_delivered(
+    client: FlaskClient, database: Database, configured: Settings, receiver: Receiver, url: str
+) -> None:
+    finish(database, submit(client, url))
+    change(database, "UPDATE callbacks SET give_up_at = now() - interval '1 second'")
+    with delivering(configured):
+        (row,) = settled(client)
+    assert (row["status"], row["attempts"]) == ("DELIVERED", 1)
+
+
 def test_what_a_killed_worker_had_claimed_is_delivered_by_another_and_its_late_word_ignored(
     client: FlaskClient, database: Database, configured: Settings, receiver: Receiver, url: str
 ) -> None:

@@ -1,6 +1,7 @@
 """The reconciler puts right what dead workers and a forgetful Redis leave behind."""
 
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -272,16 +273,51 @@ class TestForgetfulRedis:
         assert world.reconciler.run_once().unheard == 1
         assert world.queued() == [*ids, lost]
 
-    def test_a_loss_far_behind_is_found_a_page_in_each_pass(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("jobs.reconcile._PAGE", 7)
+    def test_a_loss_far_behind_is_found_between_passes(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("jobs.rollcall._PAGE", 7)
         ids = [world.submit() for _ in range(20)]
         world.later(10)
         world.forget(ids[16])
-        assert [world.reconciler.run_once().unheard for _ in range(3)] == [0, 0, 1]
+        assert world.reconciler.run_once().unheard == 0
+        looks = 0
+        while world.reconciler.look_on():
+            looks += 1
+        assert world.queued()[-1] == ids[16]
+        assert looks <= 1, "a page at a time"
         world.forget(ids[2])
-        assert world.reconciler.run_once().unheard == 1, "it begins anew behind the last page"
+        world.reconciler.run_once()
+        while world.reconciler.look_on():
+            pass
+        assert world.queued()[-1] == ids[2], "it begins anew behind the last page"
+
+    def test_a_long_queue_holds_up_no_other(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("jobs.rollcall._PAGE", 7)
+        for _ in range(50):
+            world.submit(priority=1)
+        ids = {priority: world.submit(priority=priority) for priority in (9, 5)}
+        world.later(10)
+        world.reconciler.run_once()
+        assert world.reconciler.look_on()
+        assert world.reconciler.look_on(), "the long one is still being looked through"
+        world.redis.delete("pressroom:waiting:high:coroutine:m", "rq:queue:high")
+        assert world.reconciler.run_once().unheard == 1
+        assert world.queued("high") == [ids[9]]
+        world.forget(ids[5])
+        world.reconciler.run_once()
+        assert world.queued() == [ids[5]]
+
+    def test_a_pass_ends_though_redis_lost_more_than_it_has_time_for(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.rollcall._PAGE", 7)
+        monkeypatch.setattr("jobs.rollcall._FEW", 1)
+        monkeypatch.setattr("jobs.reconcile._PATIENCE_SECONDS", 0)
+        world.client.post("/api/v1/tasks/batch", json={"tasks": [{"prompt": "p", "model": "m"}] * 20})
+        world.later(10)
+        world.redis.flushdb()
+        reports = [world.reconciler.run_once() for _ in range(4)]
+        assert [report.unheard for report in reports] == [7, 7, 6, 0]
+        assert [report.has_more for report in reports] == [True, True, True, False]
 
     def test_a_task_that_went_to_the_end_again_does_not_make_the_others_look_lost(self, world: World) -> None:
         first = world.submit()
@@ -294,7 +330,8 @@ class TestForgetfulRedis:
         assert len(world.queued()) == 21
 
     def test_many_are_announced_in_chunks(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("jobs.reconcile._PAGE", 7)
+        monkeypatch.setattr("jobs.rollcall._PAGE", 7)
+        monkeypatch.setattr("jobs.rollcall._FEW", 1)
         tasks = [{"prompt": "p", "model": "m"}] * 50
         world.client.post("/api/v1/tasks/batch", json={"tasks": tasks})
         world.later(10)
@@ -310,7 +347,7 @@ class TestDueTimes:
     def test_a_due_task_is_announced_once(self, world: World) -> None:
         task_id = world.submit(delay_seconds=30)
         assert world.queued() == []
-        self.clock(world).enqueue_jobs(world.reconciler.announce_due, world.reconciler.fill_clock)
+        self.clock(world).enqueue_jobs(world.reconciler.announce_due)
         assert world.queued() == []
         world.later(31)
         assert world.reconciler.run_once().due == 1
@@ -322,7 +359,7 @@ class TestDueTimes:
         clock = self.clock(world)
 
         def turn() -> bool:
-            clock.enqueue_jobs(world.reconciler.announce_due, world.reconciler.fill_clock)
+            clock.enqueue_jobs(world.reconciler.announce_due)
             return world.queued() == [task_id]
 
         wait_until(turn, "the clock announced the task", 5)
@@ -334,13 +371,100 @@ class TestDueTimes:
         world.reconciler.run_once()
         assert world.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1) == [str(task_id)]
 
-    def test_a_clock_ahead_of_the_database_loses_nothing(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_clock_ahead_of_the_database_loses_nothing_and_does_not_run_hot(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         task_id = world.submit(delay_seconds=30)
         real = time.time
         monkeypatch.setattr("scheduler.clock.time.time", lambda: real() + 60)
-        self.clock(world).enqueue_jobs(world.reconciler.announce_due, world.reconciler.fill_clock)
+        clock, asked, waited = self.clock(world), list[int](), list[float]()
+        monkeypatch.setattr(clock, "wait", waited.append)
+
+        def on_due() -> datetime | None:
+            asked.append(1)
+            return world.reconciler.announce_due()
+
+        for _ in range(3):
+            clock.enqueue_jobs(on_due)
+            clock.pause()
         assert world.queued() == []
         assert world.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1) == [str(task_id)]
+        assert len(asked) == 1, "nothing was due by PostgreSQL's clock, nor is now"
+        assert waited == [1, 1, 1]
+
+    def test_a_clock_behind_that_of_the_database_is_not_late(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = time.time
+        monkeypatch.setattr("scheduler.clock.time.time", lambda: real() - 60)
+        clock = self.clock(world)
+        clock.enqueue_jobs(world.reconciler.announce_due)
+        task_id = world.submit(delay_seconds=0.2)
+
+        def turn() -> bool:
+            clock.enqueue_jobs(world.reconciler.announce_due)
+            return world.queued() == [task_id]
+
+        wait_until(turn, "the clock announced the task", 5)
+
+    def test_what_is_due_all_the_time_does_not_fill_the_clock_each_time(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        filled: list[int] = []
+        monkeypatch.setattr(world.reconciler, "fill_clock", lambda: filled.append(1))
+        clock = self.clock(world)
+        for _ in range(5):
+            task_id = world.submit(delay_seconds=30)
+            world.later(31)
+            world.redis.zadd("rq:scheduler:scheduled_jobs", {str(task_id): 1})
+            clock.enqueue_jobs(world.reconciler.announce_due)
+        assert len(world.queued()) == 5
+        assert filled == []
+
+    def test_a_clock_that_had_no_room_for_all_is_filled_when_it_has_run_out(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.reconcile._LIMIT", 5)
+        for _ in range(5):
+            world.submit(delay_seconds=0.5)
+        later = {str(world.submit(delay_seconds=30)) for _ in range(3)}
+        world.redis.flushdb()
+        world.reconciler.fill_clock()
+        clock = self.clock(world)
+        assert world.redis.zcard(clock.scheduled_jobs_key) == 5
+
+        def turn() -> bool:
+            clock.enqueue_jobs(world.reconciler.announce_due)
+            return len(world.queued()) == 5
+
+        wait_until(turn, "the first five were announced", 5)
+        assert set(world.redis.zrange(clock.scheduled_jobs_key, 0, -1)) == later
+
+    def test_many_that_are_due_at_once_are_announced_bit_by_bit(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("jobs.reconcile._LIMIT", 7)
+        monkeypatch.setattr("jobs.reconcile._PATIENCE_SECONDS", 0)
+        tasks = [{"prompt": "p", "model": "m", "delay_seconds": 30}] * 20
+        world.client.post("/api/v1/tasks/batch", json={"tasks": tasks})
+        world.later(31)
+        clock = self.clock(world)
+        world.redis.zadd(clock.scheduled_jobs_key, {"1": 1})
+        counts = []
+        for _ in range(3):
+            clock.enqueue_jobs(world.reconciler.announce_due)
+            counts.append((len(world.queued()), world.redis.zscore(clock.scheduled_jobs_key, "1") is None))
+        assert counts == [(7, False), (14, False), (20, True)], "the clock goes on ringing until all are announced"
+
+    def test_the_clock_carries_only_what_is_due_soon(self, world: World) -> None:
+        world.submit(delay_seconds=3600)
+        soon = world.submit(delay_seconds=30)
+        carried = "rq:scheduler:scheduled_jobs"
+        assert world.redis.zrange(carried, 0, -1) == [str(soon)]
+        world.later(3550)
+        world.redis.delete(carried)
+        world.reconciler.run_once()
+        assert world.redis.zcard(carried) == 1, "the reconciler adds the rest in time"
 
 
 class TestLock:

@@ -8,12 +8,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import redis
+import structlog
 from flask import Flask
 from flask.testing import FlaskClient
 from marshmallow import ValidationError
+from psycopg.errors import CheckViolation
 
 from api import services
+from jobs.reconcile import Reconciler
 from jobs.store.database import Database
+from scheduler.clock import Clock
 from scheduler.executors import EXECUTORS
 from scheduler.firing import Firer
 from scheduler.schedules import Schedules
@@ -260,8 +264,33 @@ class TestContentGeneration:
         assert data["total_submitted"] == 1200
         assert len({task["task_id"] for task in data["tasks"]}) == 1200
 
+    def test_why_an_account_was_skipped_is_logged_without_what_was_to_be_stored(
+        self, app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise CheckViolation("violates a constraint\nDETAIL:  Failing row contains (the customer's words)")
+
+        accounts(client, 49, 50, 51)
+        monkeypatch.setattr(services.get().submitter, "insert", refuse)
+        url = f"/api/v1/scheduler/tasks/{create(client, DAILY)['id']}/trigger"
+        with structlog.testing.capture_logs() as logs:
+            client.post(url)
+        skipped = [line for line in logs if line["event"] == "account skipped"]
+        assert [(line["account_id"], line["reason"]) for line in skipped] == [
+            (49, "CheckViolation"), (50, "CheckViolation"), (51, "CheckViolation"),
+        ]  # fmt: skip
+
 
 class TestFiring:
+    def test_no_key_of_a_callers_stands_in_its_way(self, client: FlaskClient) -> None:
+        for number in range(10):
+            key = {"unique_key": f"execution:{number}:0"}
+            assert client.post("/api/v1/tasks", json={"prompt": "p", "model": "m", **key}).status_code == 201
+        execution = client.post(f"/api/v1/scheduler/tasks/{create(client)['id']}/trigger").get_json()
+        assert execution["status"] == "COMPLETED"
+        (made,) = execution["result"]["data"]["tasks"]
+        assert client.get(f"/api/v1/tasks/{made['task_id']}").get_json()["execution_id"] == execution["id"]
+
     def test_a_slot_fires_once_however_many_look(self, client: FlaskClient, database: Database, firer: Firer) -> None:
         schedule = create(client)
         passed(database, schedule["id"], 1)
@@ -429,12 +458,32 @@ class TestClockEntries:
         ids = [create(client)["id"] for _ in range(3)]
         redis_client.delete("rq:scheduler:scheduled_jobs")
         schedules.compare_with_clock()
-        carried = services.get().doorbell.carried_schedules()
+        doorbell = services.get().doorbell
+        carried = doorbell.carried_schedules(ids)
         assert set(carried) == set(ids)
-        redis_client.zadd("rq:scheduler:scheduled_jobs", {"schedule-999": 1, f"schedule-{ids[0]}": 5, "77": 5})
+        redis_client.zadd("rq:scheduler:scheduled_jobs", {f"schedule-{ids[0]}": 5, "77": 5})
         schedules.compare_with_clock()
-        assert services.get().doorbell.carried_schedules() == carried
+        assert doorbell.carried_schedules(ids) == carried
         assert redis_client.zscore("rq:scheduler:scheduled_jobs", "77") == 5, "tasks' entries are not schedules'"
+
+    def test_those_of_schedules_that_are_gone_ring_once(
+        self, client: FlaskClient, database: Database, redis_client: "redis.Redis"
+    ) -> None:
+        redis_client.zadd("rq:scheduler:scheduled_jobs", {"schedule-999": 1})
+        reconciler = Reconciler(database, services.get().doorbell)
+        Clock(redis_client, interval=1, name="c").enqueue_jobs(reconciler.announce_due)
+        assert redis_client.zcard("rq:scheduler:scheduled_jobs") == 0
+
+    def test_comparing_does_not_read_what_the_clock_carries_of_tasks(
+        self, client: FlaskClient, schedules: Schedules, redis_client: "redis.Redis"
+    ) -> None:
+        create(client)
+        redis_client.zadd("rq:scheduler:scheduled_jobs", {str(number): 9e9 + number for number in range(20_000)})
+        schedules.compare_with_clock()
+        before: Any = redis_client.info("stats")
+        schedules.compare_with_clock()
+        after: Any = redis_client.info("stats")
+        assert after["total_net_output_bytes"] - before["total_net_output_bytes"] < 100_000
 
 
 def test_status_is_unhealthy_without_a_scheduler(client: FlaskClient, database: Database) -> None:

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from jobs import depths
+from jobs import pace
 from jobs.depths import Depths
 from jobs.store.database import Session
 
@@ -31,7 +31,7 @@ def test_a_count_is_given_again_for_as_long_as_it_is_worth(
     seconds: float, after: float, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting, known = Counting(seconds), Depths()
-    monkeypatch.setattr(depths, "time", counting)
+    monkeypatch.setattr(pace, "time", counting)
     session = cast(Session, counting)
     known.count(session)
     counting.now += after

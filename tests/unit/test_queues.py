@@ -62,11 +62,11 @@ def test_foreign_entries_on_a_queue_are_dropped() -> None:
     assert parse_ids([b"12", b"x", b"", b"-1", b"99999999999999999999", b"1.5", b"\xff", b"3"]) == [12, 3]
 
 
-def test_entries_of_the_clock_that_are_not_ours_are_left_alone() -> None:
+def test_only_the_entries_of_the_schedules_asked_for_are_read() -> None:
     connection = fakeredis.FakeRedis()
-    foreign: list[bytes | str] = ["schedule-abc", "schedule-", "schedule-" + "9" * 30, "schedule-٣", "7", b"\xff\xfe"]
-    connection.zadd("rq:scheduler:scheduled_jobs", dict.fromkeys([*foreign, "schedule-12"], 5.0))
-    assert Doorbell(connection).carried_schedules() == {12: 5.0}
+    connection.zadd("rq:scheduler:scheduled_jobs", {"schedule-12": 5.0, "schedule-13": 6.0, "12": 7.0})
+    assert Doorbell(connection).carried_schedules([11, 12]) == {12: 5.0}
+    assert Doorbell(connection).carried_schedules([]) == {}
 
 
 def test_names_of_pools_are_read_whatever_they_are() -> None:

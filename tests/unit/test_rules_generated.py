@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from marshmallow import Schema, ValidationError
 
 from api.schemas import UtcDateTime
-from jobs import parts, templates
+from jobs import splitting, templates
 from jobs.errors import AttemptError, TaskError
 from jobs.handlers.daily_life import DaySchedule
 from jobs.priority import QUEUES, queue_for
@@ -156,7 +156,7 @@ texts = st.text(st.characters(codec="utf-8") | st.sampled_from(" \n\n..。！ab"
 
 @given(texts, st.integers(1, 40))
 def test_parts_are_the_text_in_order_and_none_too_long(text: str, size: int) -> None:
-    found = parts.split(text, size)
+    found = splitting.split(text, size)
     assert all(len(part) <= size for part in found)
     assert "".join("".join(found).split()) == "".join(text.split())
     assert all(found) or found == [""]
@@ -164,7 +164,7 @@ def test_parts_are_the_text_in_order_and_none_too_long(text: str, size: int) -> 
 
 @given(st.lists(texts, max_size=30), st.integers(1, 500))
 def test_groups_are_the_texts_in_order_and_shrink_in_number(given_texts: list[str], size: int) -> None:
-    made = parts.groups(given_texts, size)
+    made = splitting.groups(given_texts, size)
     assert [text for group in made for text in group] == given_texts
     assert all(len(group) >= 2 for group in made[:-1])
     assert all(len(group) == 2 or sum(map(len, group)) <= size for group in made if len(group) > 1)

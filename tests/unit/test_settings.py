@@ -156,6 +156,14 @@ def test_a_deep_data_dir_still_gets_short_socket_paths(tmp_path: Path) -> None:
     assert settings.run_dir(deep) != settings.run_dir(tmp_path / ("else" * 40))
 
 
+@pytest.mark.parametrize(("reconcile_seconds", "horizon"), [("5", 60), ("600", 1200)])
+def test_the_clock_is_filled_for_longer_than_until_the_next_time(
+    reconcile_seconds: str, horizon: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILE_SECONDS", reconcile_seconds)
+    assert settings.load().clock_horizon == horizon
+
+
 def test_the_example_file_lists_every_setting() -> None:
     root = Path(settings.__file__).parents[1]
     source = (root / "jobs" / "settings.py").read_text()

@@ -56,7 +56,8 @@ WITH outcome AS (
     SELECT id, number, at, status_code, error, duration FROM outcome ON CONFLICT DO NOTHING
 ), judged AS (
     SELECT c.id, now() + o.delay * interval '1 second' AS again,
-           CASE WHEN now() + o.delay * interval '1 second' > c.give_up_at THEN 'FAILED' ELSE o.status END AS verdict
+           CASE WHEN o.status = 'PENDING' AND now() + o.delay * interval '1 second' > c.give_up_at THEN 'FAILED'
+                ELSE o.status END AS verdict
     FROM callbacks AS c JOIN outcome AS o ON o.id = c.id AND o.number = c.attempts
     WHERE c.status = 'PENDING' ORDER BY c.id FOR UPDATE OF c
 )

@@ -39,11 +39,15 @@ SELECT * FROM moved ORDER BY id
 -- name: forget_workers
 DELETE FROM workers WHERE stopped_at < now() - interval '1 day'
 
+-- name: moment
+-- What time it is here.
+SELECT now() AS now
+
 -- name: take_due
--- Tasks whose time has come: marked as announced, to be put on their queues now.
+-- Tasks whose time had come by a moment: marked as announced, to be put on their queues now.
 UPDATE tasks SET announced_at = now()
 WHERE id IN (SELECT id FROM tasks
-             WHERE status IN ('PENDING', 'RETRYING') AND announced_at IS NULL AND due_at <= now()
+             WHERE status IN ('PENDING', 'RETRYING') AND announced_at IS NULL AND due_at <= %(moment)s
              ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING id, queue, pool, owner, status
 
@@ -55,17 +59,21 @@ WHERE status IN ('PENDING', 'RETRYING') AND announced_at IS NULL
 ORDER BY due_at LIMIT %(limit)s
 
 -- name: announced
--- A page of the tasks that should be waiting in Redis, by the places where they do; those announced just now may be on
--- their way. Arrays, and where the page ends on every row: thousands of rows would cost more to read than to find.
+-- A page of a queue's tasks that should be waiting in Redis, by the pools where they do; those announced just now may
+-- be on their way. Arrays, and where the page ends on every row: thousands of rows would cost more to read than to
+-- find. The queue is a subquery's, so that the planner does not know that it is not '': see migration 0013.
 WITH page AS MATERIALIZED (
-    SELECT id, queue, pool, announced_at FROM tasks
-    WHERE status IN ('PENDING', 'RETRYING') AND announced_at < now() - %(grace)s * interval '1 second'
+    SELECT id, pool, announced_at FROM tasks
+    WHERE queue = (SELECT %(queue)s::text) AND status IN ('PENDING', 'RETRYING')
+      AND announced_at < now() - %(grace)s * interval '1 second'
       AND (announced_at, id) > (%(after)s, %(after_id)s)
     ORDER BY announced_at, id LIMIT %(limit)s
+), last AS MATERIALIZED (
+    SELECT announced_at, id FROM page ORDER BY announced_at DESC, id DESC LIMIT 1
 )
-SELECT queue, pool, array_agg(page.id) AS ids, last.announced_at AS last_at, last.id AS last_id
-FROM page, (SELECT announced_at, id FROM page ORDER BY announced_at DESC, id DESC LIMIT 1) AS last
-GROUP BY queue, pool, last.announced_at, last.id
+SELECT %(queue)s::text AS queue, pool, array_agg(page.id) AS ids, last.announced_at AS last_at, last.id AS last_id
+FROM page, last
+GROUP BY pool, last.announced_at, last.id
 
 -- name: announce_again
 UPDATE tasks SET announced_at = now() WHERE id IN (

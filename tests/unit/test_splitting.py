@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.parts import groups, split
+from jobs.splitting import groups, split
 
 
 @pytest.mark.parametrize(
