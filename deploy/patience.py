@@ -99,7 +99,7 @@ class Connection:
 
 
 class _Poller:
-    """Tells one thread, once, that something came; then it is to be asked again."""
+    """Tells one of the threads that wait, once, that something came; then it is to be asked again."""
 
     if sys.platform == "linux":
 
@@ -107,15 +107,15 @@ class _Poller:
             self._epoll = select.epoll()
 
         def add(self, number: int) -> None:
-            """Begin to ask."""
-            self._epoll.register(number, select.EPOLLIN | select.EPOLLONESHOT)
+            """A new file; nothing is told of it yet."""
+            self._epoll.register(number, 0)
 
-        def again(self, number: int) -> None:
-            """Ask again."""
+        def ask(self, number: int) -> None:
+            """Tell when something is there to be read."""
             self._epoll.modify(number, select.EPOLLIN | select.EPOLLONESHOT)
 
         def next(self) -> int:
-            """Wait for one."""
+            """Wait for the next file of which that is so."""
             return self._epoll.poll(-1, 1)[0][0]
 
     else:
@@ -124,15 +124,15 @@ class _Poller:
             self._kqueue = select.kqueue()
 
         def add(self, number: int) -> None:
-            """Begin to ask."""
-            self._kqueue.control(
-                [select.kevent(number, select.KQ_FILTER_READ, select.KQ_EV_ADD | select.KQ_EV_ONESHOT)], 0
-            )
+            """A new file."""
 
-        again = add
+        def ask(self, number: int) -> None:
+            """Tell when something is there to be read."""
+            once = select.kevent(number, select.KQ_FILTER_READ, select.KQ_EV_ADD | select.KQ_EV_ONESHOT)
+            self._kqueue.control([once], 0)
 
         def next(self) -> int:
-            """Wait for one."""
+            """Wait for the next file of which that is so."""
             return self._kqueue.control(None, 1, None)[0].ident
 
 
@@ -152,6 +152,7 @@ class PatientWorker(Worker):
     """Works on requests when they have come."""
 
     alive: bool
+    nr: int
 
     def init_process(self) -> None:
         """In the new process."""
@@ -223,8 +224,8 @@ class PatientWorker(Worker):
         sock.until = time.monotonic() + REQUEST_SECONDS
         connection = Connection(sock, client, listener.getsockname())
         self._connections.add(connection)
-        self._waiting[connection.number] = connection
         self._poller.add(connection.number)
+        self._wait(connection)
 
     def _end_the_slow(self, now: float) -> None:
         for number, connection in list(self._waiting.items()):
@@ -242,7 +243,7 @@ class PatientWorker(Worker):
 
     def _wait(self, connection: Connection) -> None:
         self._waiting[connection.number] = connection
-        self._poller.again(connection.number)
+        self._poller.ask(connection.number)
 
     def _end(self, connection: Connection) -> None:
         """Close it once the client has; what is still on its way would have its system throw the answer away."""
@@ -270,12 +271,12 @@ class PatientWorker(Worker):
             self._idle.append(None)
             number = self._poller.next()
             self._idle.pop()
-            if not self._idle:
-                self._start_thread()
             if connection := self._waiting.pop(number, None):
                 try:
+                    if not self._idle:
+                        self._start_thread()
                     self._read(connection)
-                except Exception:
+                except (Exception, SystemExit):
                     self.log.exception("Error on a connection")
                     self._close(connection)
 
@@ -302,7 +303,8 @@ class PatientWorker(Worker):
                 return self._end(connection)
             connection.needed = 1
             connection.is_idle = not connection.seen
-            connection.sock.until = time.monotonic() + (self.cfg.keepalive if connection.is_idle else REQUEST_SECONDS)
+            idle_seconds = self.cfg.keepalive if self.alive else _LINGER_SECONDS
+            connection.sock.until = time.monotonic() + (idle_seconds if connection.is_idle else REQUEST_SECONDS)
             if connection.is_idle:
                 break
         return self._wait(connection)
@@ -345,6 +347,9 @@ class PatientWorker(Worker):
         """Have the app answer."""
         if not self.alive or len(self._connections) > self.cfg.worker_connections - self.cfg.threads:
             answer.force_close()
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.alive = False
         try:
             pieces = self.wsgi(environ, answer.start_response)
             try:
@@ -356,7 +361,7 @@ class PatientWorker(Worker):
                     pieces.close()
         except ConnectionError:
             return False
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if answer.has_begun or isinstance(error, OSError):
                 self.log.exception("Error handling request")
             else:

@@ -24,6 +24,7 @@ _HEAD: Final = re.compile(
 )
 _LONGEST: Final = 8000  # less than each of gunicorn's limits for lines,
 _MOST_FIELDS: Final = 100  # and just that for fields
+_COPIED_BYTES: Final = 256 * 1024  # at most, to send the head along with them
 _LENGTH: Final = re.compile(r"[0-9]{1,9}")
 _SINGULAR: Final = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 _UNUSUAL: Final = {"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"}
@@ -105,7 +106,12 @@ class Answer(Response):
 
     def _send(self, data: bytes) -> None:
         head, self._unsent = self._unsent, b""
-        self.sock.sendall(head + data)
+        if len(data) <= _COPIED_BYTES:
+            self.sock.sendall(head + data)
+        else:
+            if head:
+                self.sock.sendall(head)
+            self.sock.sendall(data)
 
     def close(self) -> None:
         """The end of it, and all of it when it had no body."""
