@@ -165,6 +165,8 @@ class PatientWorker(Worker):
         self._environ = {
             **wsgi.base_environ(self.cfg), "wsgi.multithread": True, "wsgi.url_scheme": "http", "SCRIPT_NAME": ""
         }  # fmt: skip
+        # gunicorn takes this from the environment: then all requests are for it to read.
+        self._is_below = bool(os.environ.get("SCRIPT_NAME"))
         super().init_process()
 
     # The main thread: lets clients in, ends those who are too slow, and ends itself.
@@ -228,9 +230,10 @@ class PatientWorker(Worker):
         self._wait(connection)
 
     def _end_the_slow(self, now: float) -> None:
-        for number, connection in list(self._waiting.items()):
-            if connection.sock.until > now or not self._waiting.pop(number, None):
-                continue
+        for number in [number for number, waits in list(self._waiting.items()) if waits.sock.until <= now]:
+            connection = self._waiting.pop(number, None)
+            if connection is None:
+                continue  # a thread has it
             if connection.sock.until > now:
                 self._wait(connection)  # a thread had it a moment ago
             elif connection.seen:
@@ -311,7 +314,7 @@ class PatientWorker(Worker):
 
     def _answer(self, connection: Connection) -> bool:
         """Answer the request that has come; whether another may follow."""
-        request = usual(connection.seen)
+        request = None if self._is_below else usual(connection.seen)
         if not request or request.length > SMALL_BODY_BYTES or len(connection.seen) < request.end + request.length:
             return self._answer_unusual(connection)
         end = request.end + request.length
