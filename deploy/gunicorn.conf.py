@@ -68,6 +68,8 @@ control_socket_disable = True
 # What proxies say is ours to judge (TRUSTED_PROXIES); by itself gunicorn would believe whoever calls from this machine.
 forwarded_allow_ips = ""
 forwarder_headers = ""
+# gunicorn alone would take this from the environment, deploy.wire would not.
+raw_env = ["SCRIPT_NAME="]
 # The heartbeat file of a web process must not be on a disk that can be slow or full.
 _memory = Path("/dev/shm")  # noqa: S108
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None

@@ -165,8 +165,6 @@ class PatientWorker(Worker):
         self._environ = {
             **wsgi.base_environ(self.cfg), "wsgi.multithread": True, "wsgi.url_scheme": "http", "SCRIPT_NAME": ""
         }  # fmt: skip
-        # gunicorn takes this from the environment: then all requests are for it to read.
-        self._is_below = bool(os.environ.get("SCRIPT_NAME"))
         super().init_process()
 
     # The main thread: lets clients in, ends those who are too slow, and ends itself.
@@ -314,7 +312,7 @@ class PatientWorker(Worker):
 
     def _answer(self, connection: Connection) -> bool:
         """Answer the request that has come; whether another may follow."""
-        request = None if self._is_below else usual(connection.seen)
+        request = usual(connection.seen)
         if not request or request.length > SMALL_BODY_BYTES or len(connection.seen) < request.end + request.length:
             return self._answer_unusual(connection)
         end = request.end + request.length
