@@ -36,6 +36,7 @@ REQUEST_SECONDS: Final = 10.0
 _BYTES_A_SECOND: Final = 500_000
 _ANSWER_SECONDS: Final = 10.0  # within which the client must have taken the next megabyte of the answer
 _LINGER_SECONDS: Final = 2.0  # for the last that comes, or is taken, on a connection that is to end
+_BREATH_SECONDS: Final = 0.0003
 _HEAD_BYTES: Final = 32 * 1024  # a longer head is gunicorn's to refuse
 _READ_BYTES: Final = 32 * 1024
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
@@ -226,6 +227,8 @@ class PatientWorker(Worker):
         self._connections.add(connection)
         self._poller.add(connection.number)
         self._wait(connection)
+        # Of many that come at once, the other processes shall have their part.
+        time.sleep(_BREATH_SECONDS)
 
     def _end_the_slow(self, now: float) -> None:
         for number in [number for number, waits in list(self._waiting.items()) if waits.sock.until <= now]:
