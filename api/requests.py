@@ -4,9 +4,9 @@ import re
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
-from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -33,18 +33,31 @@ _GIVEN_ID = re.compile(r"[!-~]{1,128}")
 
 
 class _Places:
-    """So many may be inside; `threading.Semaphore`, which is written in Python, takes many times as long."""
+    """So many may be inside; who waits gets in by the order of coming, or the quick would overtake the others again and
+    again. `threading.Semaphore`, which is written in Python, takes many times as long and lets them.
+    """
 
     def __init__(self, count: int) -> None:
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(count):
-            self._free.put(None)
+        self._free = count
+        self._waiting: deque[threading.Lock] = deque()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        self._free.get()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        turn.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._free.put(None)
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
 
 
 class Turns:

@@ -1,5 +1,6 @@
 """gunicorn's settings, from ours. Wrong ones end it here, with one message and exit code 2."""
 
+import gc
 import resource
 import shutil
 import signal
@@ -67,6 +68,8 @@ control_socket_disable = True
 # What proxies say is ours to judge (TRUSTED_PROXIES); by itself gunicorn would believe whoever calls from this machine.
 forwarded_allow_ips = ""
 forwarder_headers = ""
+# gunicorn alone would take this from the environment, deploy.wire would not.
+raw_env = ["SCRIPT_NAME="]
 # The heartbeat file of a web process must not be on a disk that can be slow or full.
 _memory = Path("/dev/shm")  # noqa: S108
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None
@@ -77,6 +80,10 @@ logger_class = _Logger
 
 def post_worker_init(worker):
     """Have watchers go as soon as the process is asked to end: they would stay for the whole grace period."""
+    # What is there now stays; to go through it again and again would cost each request a little.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     hub = worker.wsgi.extensions["pressroom"].hub
 
     def before(handler):

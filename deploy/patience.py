@@ -1,23 +1,33 @@
-"""gunicorn's threads, kept from clients that send or take their time.
+"""gunicorn's worker for clients that send or take their time.
 
-A connection gets a thread only when its request has come: the head, and a body that is announced as small. Until then
-the main thread's poller looks at what the kernel has received, without taking it. Larger bodies are read in a thread,
-few at once (api.requests.Turns). All of it has a deadline, and so has each piece of an answer.
+All threads wait at one poller, and who is told that something came for a connection reads it: nothing is handed from
+one thread to another. It works on the request when that has come: the head, and a body that is announced as small;
+until then the connection waits on, and holds no thread. Larger bodies are received in a thread, few at once
+(api.requests.Turns). All of it has a deadline, and so has each piece of an answer.
 """
 
+import io
+import os
 import re
+import select
 import selectors
 import socket
+import sys
+import threading
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http import wsgi
+from gunicorn.http.parser import RequestParser
+from gunicorn.workers.base import Worker
 
 from api.requests import SMALL_BODY_BYTES
 from deploy.refusals import write_error
+from deploy.wire import Answer, usual
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
     from typing_extensions import Buffer
 
 REQUEST_SECONDS: Final = 10.0
@@ -25,8 +35,10 @@ REQUEST_SECONDS: Final = 10.0
 
 _BYTES_A_SECOND: Final = 500_000
 _ANSWER_SECONDS: Final = 10.0  # within which the client must have taken the next megabyte of the answer
+_LINGER_SECONDS: Final = 2.0  # for the last that comes, or is taken, on a connection that is to end
+_BREATH_SECONDS: Final = 0.0003
 _HEAD_BYTES: Final = 32 * 1024  # a longer head is gunicorn's to refuse
-_PEEK_BYTES: Final = _HEAD_BYTES + SMALL_BODY_BYTES
+_READ_BYTES: Final = 32 * 1024
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _EXPECTS: Final = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 _PIECE_BYTES: Final = 1024 * 1024
@@ -35,33 +47,98 @@ _PIECE_BYTES: Final = 1024 * 1024
 class PatientSocket(socket.socket):
     """A connection on which reading ends at a deadline, which what comes moves, and writing after a while.
 
-    `TimeoutError` is raised then.
+    `TimeoutError` is raised then. Between requests nothing blocks (`read`).
     """
 
     until = 0.0
 
+    def read(self) -> bytes:
+        """What has come, without waiting; BlockingIOError when that is nothing."""
+        return super().recv(_READ_BYTES)
+
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """As a socket's."""
         self.settimeout(max(self.until - time.monotonic(), 0.001))
-        received = super().recv(size, flags)
+        try:
+            received = super().recv(size, flags)
+        finally:
+            self.setblocking(False)
         self.until += len(received) / _BYTES_A_SECOND
-        self.settimeout(_ANSWER_SECONDS)
         return received
 
     def sendall(self, data: "Buffer", flags: int = 0, /) -> None:
         """As a socket's, whose time-out is for all of it, but piece by piece."""
         view = memoryview(data)
-        for start in range(0, len(view), _PIECE_BYTES):
-            super().sendall(view[start : start + _PIECE_BYTES], flags)
+        with suppress(BlockingIOError):
+            view = view[super().send(view, flags) :]
+        if not view:
+            return
+        self.settimeout(_ANSWER_SECONDS)
+        try:
+            for start in range(0, len(view), _PIECE_BYTES):
+                super().sendall(view[start : start + _PIECE_BYTES], flags)
+        finally:
+            self.setblocking(False)
 
-    def shutdown(self, how: int, /) -> None:
-        """As a socket's; gunicorn then waits, in its main thread, for what the client may still send: not here."""
-        self.until = 0.0
-        super().shutdown(how)
+
+class Connection:
+    """A client's; it belongs to whoever took it out of the worker's `_waiting`."""
+
+    def __init__(self, sock: PatientSocket, client: Any, server: Any) -> None:
+        self.sock, self.client, self.server = sock, client, server
+        self.number = sock.fileno()
+        self.environ = {
+            "gunicorn.socket": sock,
+            "REMOTE_ADDR": client[0],
+            "REMOTE_PORT": str(client[1]),
+            "SERVER_NAME": server[0],
+            "SERVER_PORT": str(server[1]),
+        }
+        self.seen = b""  # what has come of the next request; idle until something has,
+        self.needed = 1  # and looked at again when it is so long
+        self.is_idle, self.is_ending = True, False
+
+
+class _Poller:
+    """Tells one of the threads that wait, once, that something came; then it is to be asked again."""
+
+    if sys.platform == "linux":
+
+        def __init__(self) -> None:
+            self._epoll = select.epoll()
+
+        def add(self, number: int) -> None:
+            """A new file; nothing is told of it yet."""
+            self._epoll.register(number, 0)
+
+        def ask(self, number: int) -> None:
+            """Tell when something is there to be read."""
+            self._epoll.modify(number, select.EPOLLIN | select.EPOLLONESHOT)
+
+        def next(self) -> int:
+            """Wait for the next file of which that is so."""
+            return self._epoll.poll(-1, 1)[0][0]
+
+    else:
+
+        def __init__(self) -> None:
+            self._kqueue = select.kqueue()
+
+        def add(self, number: int) -> None:
+            """A new file."""
+
+        def ask(self, number: int) -> None:
+            """Tell when something is there to be read."""
+            once = select.kevent(number, select.KQ_FILTER_READ, select.KQ_EV_ADD | select.KQ_EV_ONESHOT)
+            self._kqueue.control([once], 0)
+
+        def next(self) -> int:
+            """Wait for the next file of which that is so."""
+            return self._kqueue.control(None, 1, None)[0].ident
 
 
 def missing(seen: bytes) -> int:
-    """How many more bytes (at least) must come before a request that begins like this is given to a thread."""
+    """How many more bytes (at least) must come before a request that begins like this is worked on."""
     head, end, body = seen.lstrip(b"\r\n").partition(b"\r\n\r\n")
     if not end:
         return 0 if len(seen) >= _HEAD_BYTES else 1
@@ -72,69 +149,226 @@ def missing(seen: bytes) -> int:
     return 0 if announced > SMALL_BODY_BYTES else max(0, announced - len(body))
 
 
-class PatientWorker(ThreadWorker):
-    """Hands requests to threads when they have come."""
+class PatientWorker(Worker):
+    """Works on requests when they have come."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._coming: dict[TConn, int] = {}  # -> how much of it has; oldest first
+    alive: bool
+    nr: int
 
-    def enqueue_req(self, conn: TConn) -> None:
-        """Wait for the request; gunicorn calls this with a new connection, or one on which another request begins."""
-        if not isinstance(conn.sock, PatientSocket):
-            conn.sock = PatientSocket(fileno=conn.sock.detach())
-        conn.sock.until = time.monotonic() + REQUEST_SECONDS
-        conn.data_ready = True
-        conn.sock.setblocking(False)
-        self._look(conn)
+    def init_process(self) -> None:
+        """In the new process."""
+        self._poller = _Poller()
+        self._connections: set[Connection] = set()
+        self._waiting: dict[int, Connection] = {}
+        self._idle: list[None] = []  # one for each thread that waits
+        self._threads = 0
+        self._starting = threading.Lock()
+        self._environ = {
+            **wsgi.base_environ(self.cfg), "wsgi.multithread": True, "wsgi.url_scheme": "http", "SCRIPT_NAME": ""
+        }  # fmt: skip
+        super().init_process()
 
-    def _look(self, conn: TConn) -> None:
-        read = conn.parser.unreader.buf.getvalue() if conn.parser else b""
-        try:
-            seen = socket.socket.recv(conn.sock, _PEEK_BYTES, socket.MSG_PEEK)
-            more = missing(read + seen) if seen else 0
-        except BlockingIOError:
-            seen, more = b"", missing(read)
-        except OSError:
-            more = 0  # the thread will find out
-        if more and len(seen) != self._coming.get(conn):
-            # Called again only when so many have come: without this, the poller would not rest.
-            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(seen) + more)
-            if conn not in self._coming:
-                self.poller.register(conn.sock, selectors.EVENT_READ, self._looker(conn))
-            self._coming[conn] = len(seen)
-        else:
-            # It has come; or nothing more will, and the thread finds that out.
-            if self._coming.pop(conn, None) is not None:
-                self.poller.unregister(conn.sock)
-            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            super().enqueue_req(conn)
+    # The main thread: lets clients in, ends those who are too slow, and ends itself.
 
-    def _looker(self, conn: TConn) -> Callable[[Any], None]:
-        return lambda _socket: self._look(conn)
+    def run(self) -> None:
+        """Until it is to end."""
+        self._start_thread()
+        self._swept_at = 0.0
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.PIPE[0], selectors.EVENT_READ)  # a signal came
+            is_accepting = False
+            while self.alive and self.ppid == os.getppid():
+                if is_accepting != (len(self._connections) < self.cfg.worker_connections):
+                    is_accepting = not is_accepting
+                    self._accept_from(selector, is_accepting)
+                self._round(selector, 1.0)
+            self.alive = False
+            if is_accepting:
+                self._accept_from(selector, False)
+            for listener in self.sockets:
+                listener.close()
+            now = time.monotonic()
+            for connection in list(self._waiting.values()):
+                if connection.is_idle:
+                    # Another request may be on its way already.
+                    connection.sock.until = min(connection.sock.until, now + _LINGER_SECONDS)
+            while self._connections and time.monotonic() < now + self.cfg.graceful_timeout:
+                self._round(selector, 0.1)
 
-    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
-        """Whether another request may follow; what the app left unread of a body is not waited for."""
-        conn.sock.until = min(conn.sock.until, time.monotonic())
-        return bool(super()._keepalive_after(conn, keepalive))
+    def _accept_from(self, selector: selectors.BaseSelector, is_accepting: bool) -> None:
+        for listener in self.sockets:
+            listener.setblocking(False)
+            if is_accepting:
+                selector.register(listener, selectors.EVENT_READ, listener)
+            else:
+                selector.unregister(listener)
 
-    def murder_pending(self) -> None:
-        """End what has not come in time; gunicorn calls this about every second."""
-        super().murder_pending()
+    def _round(self, selector: selectors.BaseSelector, seconds: float) -> None:
+        for key, _ in selector.select(seconds):
+            if key.data:
+                self._accept(key.data)
+            else:
+                os.read(self.PIPE[0], 4096)
         now = time.monotonic()
-        for conn in list(self._coming):
-            if conn.sock.until > now:
-                return
-            del self._coming[conn]
-            self.poller.unregister(conn.sock)
-            self.nr_conns -= 1
-            self._refuse(conn)
+        if now >= self._swept_at + min(seconds, 1.0):
+            self._swept_at = now
+            self.notify()
+            self._end_the_slow(now)
 
-    def _refuse(self, conn: TConn) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            # Who sent nothing asked for nothing.
-            if socket.socket.recv(conn.sock, 1, socket.MSG_PEEK):
-                write_error(conn.sock, 408, "Request Timeout", "The request did not arrive in time.")
+            sock, client = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        sock = PatientSocket(sock.family, sock.type, sock.proto, sock.detach())
+        sock.setblocking(False)
+        sock.until = time.monotonic() + REQUEST_SECONDS
+        connection = Connection(sock, client, listener.getsockname())
+        self._connections.add(connection)
+        self._poller.add(connection.number)
+        self._wait(connection)
+        # Of many that come at once, the other processes shall have their part.
+        time.sleep(_BREATH_SECONDS)
+
+    def _end_the_slow(self, now: float) -> None:
+        for number in [number for number, waits in list(self._waiting.items()) if waits.sock.until <= now]:
+            connection = self._waiting.pop(number, None)
+            if connection is None:
+                continue  # a thread has it
+            if connection.sock.until > now:
+                self._wait(connection)  # a thread had it a moment ago
+            elif connection.seen:
+                write_error(connection.sock, 408, "Request Timeout", "The request did not arrive in time.")
+                self._end(connection)
+            else:
+                self._close(connection)  # who sent nothing asked for nothing
+
+    # From here on in any thread.
+
+    def _wait(self, connection: Connection) -> None:
+        self._waiting[connection.number] = connection
+        self._poller.ask(connection.number)
+
+    def _end(self, connection: Connection) -> None:
+        """Close it once the client has; what is still on its way would have its system throw the answer away."""
+        connection.seen, connection.is_ending = b"", True
+        connection.sock.until = time.monotonic() + _LINGER_SECONDS
+        try:
+            connection.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            pass
-        conn.close()
+            self._close(connection)
+        else:
+            self._wait(connection)
+
+    def _close(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        connection.sock.close()
+
+    def _start_thread(self) -> None:
+        with self._starting:
+            if self._threads < self.cfg.threads and not self._idle:
+                self._threads += 1
+                threading.Thread(target=self._work, name=f"web-{self._threads}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._idle.append(None)
+            number = self._poller.next()
+            self._idle.pop()
+            if connection := self._waiting.pop(number, None):
+                try:
+                    if not self._idle:
+                        self._start_thread()
+                    self._read(connection)
+                except (Exception, SystemExit):
+                    self.log.exception("Error on a connection")
+                    self._close(connection)
+
+    def _read(self, connection: Connection) -> None:
+        """Take what has come, and answer what is there in full."""
+        try:
+            came = connection.sock.read()
+        except BlockingIOError:
+            return self._wait(connection)
+        except OSError:
+            return self._close(connection)
+        if connection.is_ending or not (came or connection.seen):
+            return self._wait(connection) if came else self._close(connection)
+        if connection.is_idle:
+            connection.is_idle, connection.sock.until = False, time.monotonic() + REQUEST_SECONDS
+        connection.sock.until += len(came) / _BYTES_A_SECOND
+        connection.seen += came
+        while len(connection.seen) >= connection.needed or not came:
+            # When no more comes, the rest is judged as it is.
+            if came and (more := missing(connection.seen)):
+                connection.needed = len(connection.seen) + more
+                break
+            if not self._answer(connection):
+                return self._end(connection)
+            connection.needed = 1
+            connection.is_idle = not connection.seen
+            idle_seconds = self.cfg.keepalive if self.alive else _LINGER_SECONDS
+            connection.sock.until = time.monotonic() + (idle_seconds if connection.is_idle else REQUEST_SECONDS)
+            if connection.is_idle:
+                break
+        return self._wait(connection)
+
+    def _answer(self, connection: Connection) -> bool:
+        """Answer the request that has come; whether another may follow."""
+        request = usual(connection.seen)
+        if not request or request.length > SMALL_BODY_BYTES or len(connection.seen) < request.end + request.length:
+            return self._answer_unusual(connection)
+        end = request.end + request.length
+        body, connection.seen = connection.seen[request.end : end], connection.seen[end:]
+        environ = {**self._environ, **connection.environ, **request.environ, "wsgi.input": io.BytesIO(body)}
+        return self._serve(connection, request, Answer(request, connection.sock, self.cfg), environ)
+
+    def _answer_unusual(self, connection: Connection) -> bool:
+        """Have gunicorn read the request; of its body, the app what it wants."""
+        parser = RequestParser(self.cfg, connection.sock, connection.client)
+        parser.unreader.unread(connection.seen)
+        connection.seen = b""
+        try:
+            request = next(parser)
+            answer, environ = wsgi.create(
+                request, connection.sock, connection.client, connection.server, self.cfg, Answer
+            )
+        except (StopIteration, OSError):
+            return False  # the client has gone
+        except Exception as error:  # noqa: BLE001 - answered, and logged when it is no fault of the client's
+            self.handle_error(None, connection.sock, connection.client, error)
+            return False
+        environ["wsgi.multithread"] = True
+        if not self._serve(connection, request, answer, environ):
+            return False
+        # What the app left of the body is not waited for.
+        connection.sock.until = min(connection.sock.until, time.monotonic())
+        stays = bool(parser.finish_body(connection.sock.until + 1))
+        connection.seen = parser.unreader.take_buffered()
+        return stays
+
+    def _serve(self, connection: Connection, request: Any, answer: Answer, environ: "WSGIEnvironment") -> bool:
+        """Have the app answer."""
+        if not self.alive or len(self._connections) > self.cfg.worker_connections - self.cfg.threads:
+            answer.force_close()
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.alive = False
+        try:
+            pieces = self.wsgi(environ, answer.start_response)
+            try:
+                for piece in pieces:
+                    answer.write(piece)
+                answer.close()
+            finally:
+                if hasattr(pieces, "close"):
+                    pieces.close()
+        except ConnectionError:
+            return False
+        except (Exception, SystemExit) as error:
+            if answer.has_begun or isinstance(error, OSError):
+                self.log.exception("Error handling request")
+            else:
+                self.handle_error(request, connection.sock, connection.client, error)
+            return False
+        return not answer.should_close()

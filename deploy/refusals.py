@@ -1,11 +1,11 @@
 """What gunicorn refuses before the app sees it (a URL too long, a head that is no HTTP), as JSON like all errors."""
 
 import socket
+from contextlib import suppress
 from uuid import uuid4
 
 import orjson
 import structlog
-from gunicorn import util
 
 log = structlog.get_logger(__name__)
 
@@ -19,4 +19,5 @@ def write_error(connection: socket.socket, status: int, reason: str, message: st
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         f"X-Request-ID: {request_id}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    util.write_nonblock(connection, head.encode("latin-1") + body)
+    with suppress(OSError):
+        connection.send(head.encode("latin-1") + body)
