@@ -212,7 +212,7 @@ class TestRetry:
         assert (events[-1]["from_status"], events[-1]["to_status"]) == (status, "PENDING")
 
     def test_a_delayed_task_still_waits_for_its_time(self, client: FlaskClient, redis_client: "redis.Redis") -> None:
-        task_id = submit(client, delay_seconds=3600)
+        task_id = submit(client, delay_seconds=50)
         client.post(f"/api/v1/tasks/{task_id}/cancel")
         assert client.post(f"/api/v1/tasks/{task_id}/retry").get_json()["status"] == "PENDING"
         assert redis_client.llen("rq:queue:default") == 0
