@@ -54,7 +54,9 @@ _REASONS: Final = {
     "impossible": _noted("it could not be fired"),
     "worker_lost": _noted("the worker was lost"),
     "handed back": _noted("the worker stopped, and handed it back"),
-    "waits for its turn": _noted("it waits for its turn: workers were lost while it ran, and another such task runs now"),
+    "waits for its turn": _noted(
+        "it waits for its turn: workers were lost while it ran, and another such task runs now"
+    ),
     "retried on request": _noted("retried on request"),
     "soft_limit": _noted("its time is nearly over"),
     "cached": _noted("an equal result was there already"),
