@@ -9,13 +9,10 @@ until then the connection waits on, and holds no thread. Larger bodies are recei
 import io
 import os
 import re
-import select
 import selectors
 import socket
-import sys
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.http import wsgi
@@ -23,118 +20,21 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.workers.base import Worker
 
 from api.requests import SMALL_BODY_BYTES
+from deploy.connections import BYTES_A_SECOND, Connection, PatientSocket, Poller
 from deploy.refusals import write_error
 from deploy.wire import Answer, usual
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-    from typing_extensions import Buffer
 
 REQUEST_SECONDS: Final = 10.0
-"""Within this time a request must have come, plus a second more for each `_BYTES_A_SECOND` of it."""
+"""Within this time a request must have come, plus a second more for each `BYTES_A_SECOND` of it."""
 
-_BYTES_A_SECOND: Final = 500_000
-_ANSWER_SECONDS: Final = 10.0  # within which the client must have taken the next megabyte of the answer
 _LINGER_SECONDS: Final = 2.0  # for the last that comes, or is taken, on a connection that is to end
 _BREATH_SECONDS: Final = 0.0003
 _HEAD_BYTES: Final = 32 * 1024  # a longer head is gunicorn's to refuse
-_READ_BYTES: Final = 32 * 1024
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _EXPECTS: Final = re.compile(rb"\r\nexpect:", re.IGNORECASE)
-_PIECE_BYTES: Final = 1024 * 1024
-
-
-class PatientSocket(socket.socket):
-    """A connection on which reading ends at a deadline, which what comes moves, and writing after a while.
-
-    `TimeoutError` is raised then. Between requests nothing blocks (`read`).
-    """
-
-    until = 0.0
-
-    def read(self) -> bytes:
-        """What has come, without waiting; BlockingIOError when that is nothing."""
-        return super().recv(_READ_BYTES)
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """As a socket's."""
-        self.settimeout(max(self.until - time.monotonic(), 0.001))
-        try:
-            received = super().recv(size, flags)
-        finally:
-            self.setblocking(False)
-        self.until += len(received) / _BYTES_A_SECOND
-        return received
-
-    def sendall(self, data: "Buffer", flags: int = 0, /) -> None:
-        """As a socket's, whose time-out is for all of it, but piece by piece."""
-        view = memoryview(data)
-        with suppress(BlockingIOError):
-            view = view[super().send(view, flags) :]
-        if not view:
-            return
-        self.settimeout(_ANSWER_SECONDS)
-        try:
-            for start in range(0, len(view), _PIECE_BYTES):
-                super().sendall(view[start : start + _PIECE_BYTES], flags)
-        finally:
-            self.setblocking(False)
-
-
-class Connection:
-    """A client's; it belongs to whoever took it out of the worker's `_waiting`."""
-
-    def __init__(self, sock: PatientSocket, client: Any, server: Any) -> None:
-        self.sock, self.client, self.server = sock, client, server
-        self.number = sock.fileno()
-        self.environ = {
-            "gunicorn.socket": sock,
-            "REMOTE_ADDR": client[0],
-            "REMOTE_PORT": str(client[1]),
-            "SERVER_NAME": server[0],
-            "SERVER_PORT": str(server[1]),
-        }
-        self.seen = b""  # what has come of the next request; idle until something has,
-        self.needed = 1  # and looked at again when it is so long
-        self.is_idle, self.is_ending = True, False
-
-
-class _Poller:
-    """Tells one of the threads that wait, once, that something came; then it is to be asked again."""
-
-    if sys.platform == "linux":
-
-        def __init__(self) -> None:
-            self._epoll = select.epoll()
-
-        def add(self, number: int) -> None:
-            """A new file; nothing is told of it yet."""
-            self._epoll.register(number, 0)
-
-        def ask(self, number: int) -> None:
-            """Tell when something is there to be read."""
-            self._epoll.modify(number, select.EPOLLIN | select.EPOLLONESHOT)
-
-        def next(self) -> int:
-            """Wait for the next file of which that is so."""
-            return self._epoll.poll(-1, 1)[0][0]
-
-    else:
-
-        def __init__(self) -> None:
-            self._kqueue = select.kqueue()
-
-        def add(self, number: int) -> None:
-            """A new file."""
-
-        def ask(self, number: int) -> None:
-            """Tell when something is there to be read."""
-            once = select.kevent(number, select.KQ_FILTER_READ, select.KQ_EV_ADD | select.KQ_EV_ONESHOT)
-            self._kqueue.control([once], 0)
-
-        def next(self) -> int:
-            """Wait for the next file of which that is so."""
-            return self._kqueue.control(None, 1, None)[0].ident
 
 
 def missing(seen: bytes) -> int:
@@ -157,7 +57,7 @@ class PatientWorker(Worker):
 
     def init_process(self) -> None:
         """In the new process."""
-        self._poller = _Poller()
+        self._poller = Poller()
         self._connections: set[Connection] = set()
         self._waiting: dict[int, Connection] = {}
         self._idle: list[None] = []  # one for each thread that waits
@@ -296,7 +196,7 @@ class PatientWorker(Worker):
             return self._wait(connection) if came else self._close(connection)
         if connection.is_idle:
             connection.is_idle, connection.sock.until = False, time.monotonic() + REQUEST_SECONDS
-        connection.sock.until += len(came) / _BYTES_A_SECOND
+        connection.sock.until += len(came) / BYTES_A_SECOND
         connection.seen += came
         while len(connection.seen) >= connection.needed or not came:
             # When no more comes, the rest is judged as it is.

@@ -13,7 +13,7 @@ import pytest
 from api.schemas import NewTask
 from cli import batch, reading
 from cli.problems import Problem
-from deploy import patience
+from deploy import connections, patience
 from tests.support.calling import Batches, Service, events, lines_of
 
 
@@ -90,7 +90,7 @@ def test_the_model_of_prompts_is_for_lines_with_one(file: Path) -> None:
 
 
 def test_requests_arrive_over_a_slow_line() -> None:
-    seconds = patience.REQUEST_SECONDS + batch._MOST_BYTES / patience._BYTES_A_SECOND
+    seconds = patience.REQUEST_SECONDS + batch._MOST_BYTES / connections.BYTES_A_SECOND
     assert 8 * batch._MOST_BYTES / seconds < 2e6, "bits a second"
 
 
