@@ -19,7 +19,7 @@ from gunicorn.workers.base import Worker
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from deploy import patience, refusals
+from deploy import connections, patience, refusals
 from deploy.wire import usual
 from tests.support.waiting import wait_until
 
@@ -250,7 +250,7 @@ class TestLimits:
     @pytest.fixture(autouse=True)
     def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(patience, "REQUEST_SECONDS", 1.0)
-        monkeypatch.setattr(patience, "_ANSWER_SECONDS", 0.5)
+        monkeypatch.setattr(connections, "_ANSWER_SECONDS", 0.5)
         monkeypatch.setattr(patience, "_LINGER_SECONDS", 0.5)
 
     def test_who_sends_nothing_is_sent_nothing(self, server: Server) -> None:
