@@ -118,7 +118,7 @@ class Reader:
 def reader() -> Iterator[Reader]:
     """With the files that the pages have, and an instance that is set as they say."""
     port = free_port()
-    with fresh_directory() as checkout:
+    with fresh_directory(on_disk=True) as checkout:
         for path in ROOT.iterdir():
             if path.name not in ("data", ".env") and not path.name.startswith("."):
                 (checkout / path.name).symlink_to(path)

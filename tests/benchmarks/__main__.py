@@ -35,7 +35,7 @@ def main() -> None:
     described = machine()
     say(" · ".join(f"{name}: {value}" for name, value in described.items()))
     with (
-        fresh_directory() as directory,
+        fresh_directory(on_disk=True) as directory,
         servers(directory) as (postgres_url, redis_url),
         endpoint() as url,
     ):

@@ -98,7 +98,7 @@ def _cpu(process: psutil.Process) -> float:
 @contextmanager
 def servers() -> Iterator[Servers]:
     """Started for this, and empty."""
-    with fresh_directory() as directory, ExitStack() as stack:
+    with fresh_directory(on_disk=True) as directory, ExitStack() as stack:
         started = {}
         options = {"max_connections": "500"}
         for server in (embedded.prepare_redis(directory), embedded.prepare_postgres(directory, options)):

@@ -55,7 +55,7 @@ def creating(instance: Instance) -> list[float]:
 def _instance() -> Iterator[tuple[Instance, ModelServer]]:
     model = ModelServer()
     with (
-        fresh_directory() as directory,
+        fresh_directory(on_disk=True) as directory,
         model.serving() as url,
         running(directory / "data", LLM_BASE_URL=url, APP_ENV="development", LOG_LEVEL="WARNING") as instance,
     ):

@@ -23,10 +23,19 @@ ROOT = Path(__file__).parents[2]
 FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
 
 
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 4 * 2**30
+
+
 @contextmanager
-def fresh_directory() -> Iterator[Path]:
-    """A directory of its own, gone at the end, whoever owns what is in it."""
-    directory = Path(tempfile.mkdtemp(prefix="pressroom-test-"))
+def fresh_directory(*, on_disk: bool = False) -> Iterator[Path]:
+    """A directory of its own, gone at the end, whoever owns what is in it.
+
+    Args:
+        on_disk: also where there is room in memory, in which a thousand databases are made ten times as fast.
+    """
+    in_memory = not on_disk and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ENOUGH_BYTES
+    directory = Path(tempfile.mkdtemp(prefix="pressroom-test-", dir=_MEMORY if in_memory else None))
     try:
         yield directory
     finally:
