@@ -1,9 +1,11 @@
 """The web application."""
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask
+from flask import Flask, Response
+from werkzeug.datastructures import Headers
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter, ValidationError
 
@@ -39,6 +41,12 @@ from api.bodies import OrjsonProvider
 from jobs import __version__, access, logs, settings
 from jobs.settings import Settings
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+_WITH_A_BODY: Final = frozenset({200, 201, 202, *range(400, 600)})
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_.-]+)+")
+
 _DESCRIPTION = """Send a prompt, get a task; a worker asks the model; the answer stays in PostgreSQL.
 
 Errors are always `{"code", "status", "message", "errors"?}`. Every answer carries `X-Request-ID`."""
@@ -62,8 +70,26 @@ class IdConverter(BaseConverter):
         return number
 
 
+class Reply(Response):
+    """Flask's; its headers are not copied, and all checked once more, where there is nothing to change in them."""
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+        """As werkzeug's, which makes addresses of texts in other scripts, and counts or takes away the length."""
+        if self.status_code not in _WITH_A_BODY:
+            return super().get_wsgi_headers(environ)
+        is_counted = False
+        for name, value in self.headers:
+            name = name.lower()
+            is_counted = is_counted or name == "content-length"
+            if name == "content-location" or (name == "location" and not _PATH.fullmatch(value)):
+                return super().get_wsgi_headers(environ)
+        return self.headers if is_counted else super().get_wsgi_headers(environ)
+
+
 class App(Flask):
     """Flask, which need not find out again and again with each request that no view is a coroutine."""
+
+    response_class = Reply
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function itself."""

@@ -12,6 +12,7 @@ from flask import Flask, Response, g, request
 from marshmallow import fields, validate
 
 from api import services
+from api.at_hand import the_notes, the_request
 from api.auth import SAFE, SECRETS, is_login, needed
 from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
@@ -48,15 +49,16 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def attempted() -> None:
-        g.audit_id = None
+        request, notes = the_request(), the_notes()
+        notes.audit_id = None
         changes = request.method not in SAFE and needed() == "admin"
-        if request.endpoint and not is_login() and (changes or request.endpoint in SECRETS):
+        if (changes or request.endpoint in SECRETS) and request.endpoint and not is_login():
             with services.get().database.transaction() as session:
-                g.audit_id = record(session, **facts(outcome="ATTEMPTED"))
+                notes.audit_id = record(session, **facts(outcome="ATTEMPTED"))
 
     @app.after_request
     def ended(response: Response) -> Response:
-        if number := g.get("audit_id"):
+        if number := the_notes().get("audit_id"):
             outcome = {"outcome": outcome_of(response.status_code), "status_code": response.status_code}
             made = response.headers.get("Location") if response.status_code == 201 else None
             try:

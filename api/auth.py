@@ -10,10 +10,11 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from flask import Flask, g, redirect, request, url_for
+from flask import Flask, Request, g, redirect, request, url_for
 from werkzeug import Response
 
 from api import dashboard, services
+from api.at_hand import the_notes, the_request
 from api.errors import abort
 from jobs.access import Key
 from jobs.errors import Unavailable
@@ -46,20 +47,18 @@ def register(app: Flask) -> None:
     """Check every request."""
 
     @app.before_request
-    def refuse_other_sites() -> None:
-        if request.method not in SAFE and _origin() == "elsewhere":
-            abort(403, message="Requests from pages of other sites may not change anything.")
-
-    @app.before_request
     def check() -> Response | None:
-        g.key, g.session = None, ""
+        request, notes = the_request(), the_notes()
+        if request.method not in SAFE and _origin(request) == "elsewhere":
+            abort(403, message="Requests from pages of other sites may not change anything.")
+        notes.key, notes.session = None, ""
         if request.endpoint in OPEN:
             return None
-        g.key = _presented()
-        if g.key is None:
-            return _without_key()
-        g.caller = g.key.name
-        services.get().keyring.used(g.key)
+        notes.key = key = _presented(request)
+        if key is None:
+            return _without_key(request)
+        notes.caller = key.name
+        services.get().keyring.used(key)
         require(needed())
         return None
 
@@ -88,17 +87,17 @@ def admission() -> Callable[[], bool]:
     return is_valid
 
 
-def _presented() -> Key | None:
+def _presented(request: Request) -> Key | None:
     """The key in the request, however it was sent; what is sent on purpose goes before the session."""
     keyring = services.get().keyring
-    header = request.authorization
+    header = request.authorization if "HTTP_AUTHORIZATION" in request.environ else None
     if header and header.type == "bearer":
         return keyring.find(header.token or "")
     if header and header.type == "basic":
         return keyring.find(header.password or "", header.username or "")
     if header:
         return None
-    if secret := request.headers.get("X-API-Key"):
+    if secret := request.environ.get("HTTP_X_API_KEY"):
         return keyring.find(secret)
     if not (token := session_token()):
         return None
@@ -110,7 +109,7 @@ def _presented() -> Key | None:
     return key
 
 
-def _without_key() -> Response | None:
+def _without_key(request: Request) -> Response | None:
     if services.get().keyring.is_open():
         # A page whose name was made to point here (DNS rebinding) comes with that name.
         if not _is_local(request.host):
@@ -131,13 +130,14 @@ def _is_local(host: str) -> bool:
 
 def presents_key() -> bool:
     """Whether the request carries a key itself, right or wrong; a session's cookie is none."""
-    return "Authorization" in request.headers or "X-API-Key" in request.headers
+    environ = the_request().environ
+    return "HTTP_AUTHORIZATION" in environ or "HTTP_X_API_KEY" in environ
 
 
 def is_visit() -> bool:
     """Whether a person opens one of our pages, or an address that nobody knows, or logs in or out."""
     endpoint = request.endpoint or ""
-    is_page = endpoint in _PAGES or endpoint.startswith("console.") or dashboard.is_here()
+    is_page = endpoint in _PAGES or endpoint.startswith("console.") or dashboard.has(endpoint)
     is_unknown = not endpoint and not request.path.startswith("/api/")
     is_opened = (is_page or is_unknown) and request.method in ("GET", "HEAD")
     return (is_opened or is_login()) and wants_page()
@@ -160,9 +160,9 @@ def _challenge() -> str:
     return 'Bearer realm="Pressroom"' + ("" if by_script else f", {basic}")
 
 
-def _origin() -> str:
+def _origin(request: Request) -> str:
     """Where the page is that makes the browser send this: `here`, `elsewhere`, or `unknown`."""
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    site, origin = request.environ.get("HTTP_SEC_FETCH_SITE"), request.environ.get("HTTP_ORIGIN")
     if (site and site not in ("same-origin", "none")) or (origin and _host_of(origin) != request.host):
         return "elsewhere"
     return "here" if origin or site == "same-origin" else "unknown"
@@ -180,7 +180,7 @@ def prove_own_page(token: str | None) -> None:
 
     Scripts of other sites cannot send JSON here without our consent (CORS), forms they can: hence the token.
     """
-    if _origin() != "here":
+    if _origin(the_request()) != "here":
         message = "With a session, changes need the header Origin or Sec-Fetch-Site of our own pages."
         if token is None:
             message = "Log in from our own page: the header Origin or Sec-Fetch-Site is missing."
@@ -198,14 +198,17 @@ def cookie_name() -> str:
 
 def session_token() -> str:
     """What the session's cookie holds; empty when there is none."""
-    return request.cookies.get(cookie_name(), "")
+    request = the_request()
+    return request.cookies.get(cookie_name(), "") if "HTTP_COOKIE" in request.environ else ""
 
 
 def needed() -> Scope:
     """The scope that this request needs."""
-    if dashboard.is_here():
+    request = the_request()
+    endpoint = request.endpoint or ""
+    if dashboard.has(endpoint):
         return "admin"
-    return scope_for(request.method, request.endpoint or "", request.url_rule.rule if request.url_rule else "")
+    return scope_for(request.method, endpoint, request.url_rule.rule if request.url_rule else "")
 
 
 def scope_for(method: str, endpoint: str, rule: str) -> Scope:

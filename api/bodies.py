@@ -1,7 +1,7 @@
 """Request bodies and JSON answers: strict on the way in, readable on the way out."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, cast
 
 import flask
 import orjson
@@ -14,6 +14,8 @@ from webargs.flaskparser import FlaskParser, is_json_request
 from api import strict_json
 from api.errors import abort
 
+_OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+
 
 class StrictParser(FlaskParser):
     """Reads JSON strictly: see `api.strict_json`."""
@@ -23,7 +25,7 @@ class StrictParser(FlaskParser):
         if not body:
             return core.missing
         # Without a content type it may still be JSON, and says so itself.
-        if req.mimetype and not is_json_request(req):
+        if req.content_type != "application/json" and req.mimetype and not is_json_request(req):
             abort(400, message="Send the body as JSON, with Content-Type: application/json.")
         if req.content_encoding:
             abort(415, message="Send the body as it is, without Content-Encoding.")
@@ -35,7 +37,8 @@ class StrictParser(FlaskParser):
     def load_headers(self, req: flask.Request, schema: Schema) -> Any:
         """Those that the schema asks for: looking through all of them takes longer than reading these."""
         names = [field.data_key or name for name, field in schema.load_fields.items()]
-        return {name: req.headers[name] for name in names if name in req.headers}
+        given = [(name, req.headers.get(name)) for name in names]
+        return {name: value for name, value in given if value is not None}
 
 
 class Answer(Schema):
@@ -71,8 +74,7 @@ class OrjsonProvider(JSONProvider):
 
     def dumps(self, obj: Any, **_: Any) -> str:
         """As text."""
-        options = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
-        return orjson.dumps(obj, option=options).decode()
+        return orjson.dumps(obj, option=_OPTIONS).decode()
 
     def loads(self, s: str | bytes, **_: Any) -> Any:
         """From text."""
@@ -80,6 +82,5 @@ class OrjsonProvider(JSONProvider):
 
     def response(self, *args: Any, **kwargs: Any) -> Any:
         """A JSON answer; a line end makes it kind to terminals."""
-        return self._app.response_class(
-            self.dumps(self._prepare_response_obj(args, kwargs)) + "\n", mimetype="application/json"
-        )
+        body = orjson.dumps(self._prepare_response_obj(args, kwargs), option=_OPTIONS | orjson.OPT_APPEND_NEWLINE)
+        return cast(flask.Flask, self._app).response_class(body, content_type="application/json")

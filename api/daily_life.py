@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from flask import g, jsonify, url_for
+from flask import g, jsonify
 from marshmallow import Schema, fields
 
 from api import services
 from api.bodies import Answer, Blueprint
 from api.schemas import POSITIVE_ID, TaskSchema
+from api.tasks import location_of
 from jobs.errors import NotFound
 from jobs.fields import Day, QueryInteger
 from jobs.handlers.daily_life import DailyLifeInput
@@ -60,8 +61,8 @@ def make_day(query: dict[str, Any], body: dict[str, Any]) -> Any:
     submitted = services.get().submitter.task(
         {"task_type": "daily_life", "input": given}, caller=g.caller, request_id=g.request_id
     )
-    location = url_for("tasks.get_task", task_id=submitted.row["id"])
-    return jsonify({**shown_task(submitted.row), "task_id": submitted.row["id"]}), 202, {"Location": location}
+    task_id = submitted.row["id"]
+    return jsonify({**shown_task(submitted.row), "task_id": task_id}), 202, {"Location": location_of(task_id)}
 
 
 @blueprint.get("")

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import rq_dashboard.web
-from flask import Flask, request
+from flask import Flask
 from rq.exceptions import NoSuchJobError
 from rq.serializers import JSONSerializer
 from rq.worker import Worker
 
 from api import services
+from api.at_hand import the_request
 from api.dashboard_pages import StrictPages
 from api.errors import abort
 from jobs.queues import TaskJob, TaskQueue
@@ -46,9 +47,9 @@ def _requeue(job_id: str, **_: Any) -> None:
     services.get().manager.retry(int(job_id))
 
 
-def is_here() -> bool:
-    """Whether the request is for one of the dashboard's views."""
-    return (request.endpoint or "").startswith("rq_dashboard.")
+def has(endpoint: str) -> bool:
+    """Whether this is one of the dashboard's views."""
+    return endpoint.startswith("rq_dashboard.")
 
 
 def register(app: Flask) -> None:
@@ -65,15 +66,18 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def guard() -> None:
+        request = the_request()
+        if not has(request.endpoint or ""):
+            return
         if request.endpoint in _REFUSED:
             abort(405, message="Tasks are cancelled and retried over the API; the dashboard only looks.")
-        if is_here() and (request.view_args or {}).get("instance_number"):
+        if (request.view_args or {}).get("instance_number"):
             abort(404, message="There is one Redis, number 0.")
 
     app.jinja_env.add_extension(StrictPages)
     app.register_blueprint(rq_dashboard.web.blueprint, url_prefix=PREFIX)
     for endpoint, view in app.view_functions.items():
-        if endpoint.startswith("rq_dashboard."):
+        if has(endpoint):
             app.view_functions[endpoint] = _forgiving(view)
 
 

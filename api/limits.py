@@ -17,11 +17,12 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import limits
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response
 from limits import RateLimitItem
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from api.at_hand import the_notes, the_request
 from api.auth import presents_key, session_token
 from api.errors import abort
 from jobs.queues import RedisError, connect
@@ -152,20 +153,24 @@ def limit_failures(app: Flask, counter: Counter) -> None:
 
     @app.before_request
     def refuse() -> None:
-        seconds = refused.get(_address(), 0.0) - time.monotonic() if refused else 0.0
-        if seconds > 0 and not _is_exempt():
+        if not refused:
+            return
+        request = the_request()
+        seconds = refused.get(_address(request), 0.0) - time.monotonic()
+        if seconds > 0 and not _is_exempt(request):
             _abort("Too many failed attempts to authenticate.", math.ceil(seconds))
 
     @app.after_request
     def count(response: Response) -> Response:
         # Whoever presents nothing guesses nothing; pages of other sites could make a browser ask so, and shut it out.
-        if response.status_code == HTTPStatus.UNAUTHORIZED and _presents_something():
-            count = counter.hit("failures", _FAILURES, _address())
+        if response.status_code == HTTPStatus.UNAUTHORIZED and _presents_something(request := the_request()):
+            address = _address(request)
+            count = counter.hit("failures", _FAILURES, address)
             if not count.left:
                 now = time.monotonic()
-                for address in [address for address, until in list(refused.items()) if until < now]:
-                    refused.pop(address, None)
-                refused[_address()] = now + count.seconds
+                for over in [other for other, until in list(refused.items()) if until < now]:
+                    refused.pop(over, None)
+                refused[address] = now + count.seconds
         return response
 
 
@@ -176,19 +181,21 @@ def limit_callers(app: Flask, counter: Counter, settings: Settings) -> None:
 
     @app.before_request
     def check() -> None:
-        if _is_exempt():
+        request, notes = the_request(), the_notes()
+        if _is_exempt(request):
             return
-        who = _address() if g.caller == "anonymous" else f"key {g.caller}"
-        g.counts = []
+        who = _address(request) if notes.caller == "anonymous" else f"key {notes.caller}"
+        counts: list[Count] = []
+        notes.counts = counts
         for name, limit in generating if request.endpoint == _GENERATE else usual:
             count = counter.hit(name, limit, who)
-            g.counts.append(count)
+            counts.append(count)
             if not count.is_within:
                 _abort(f"Too many requests: no more than {limit} are allowed.", count.seconds)
 
     @app.after_request
     def tell(response: Response) -> Response:
-        if counts := g.get("counts"):
+        if counts := the_notes().get("counts"):
             response.headers.add("RateLimit-Policy", ", ".join(count.policy for count in counts))
             response.headers.add("RateLimit", ", ".join(count.field for count in counts))
         return response
@@ -200,15 +207,15 @@ def _named(name: str, setting: str) -> list[tuple[str, RateLimitItem]]:
     return [(f"{name}-{number}" if number else name, limit) for number, limit in enumerate(parsed)]
 
 
-def _is_exempt() -> bool:
+def _is_exempt(request: Request) -> bool:
     return request.endpoint in EXEMPT or (request.endpoint or "").endswith("static")
 
 
-def _presents_something() -> bool:
+def _presents_something(request: Request) -> bool:
     return presents_key() or bool(session_token()) or request.endpoint == _LOGIN
 
 
-def _address() -> str:
+def _address(request: Request) -> str:
     """The client's; of IPv6 the network, in which one client has all addresses."""
     return _client(request.remote_addr or "unknown")
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from flask import g, jsonify, url_for
+from flask import g, jsonify
 from marshmallow import fields
 
 from api import services
 from api.bodies import Answer, Blueprint
 from api.paging import Paging, page_of, shown_by, sort_field
+from api.tasks import location_of
 from jobs.errors import found
 from jobs.fields import Text
 from jobs.handlers.memory_consolidation import MemoryInput
@@ -57,7 +58,7 @@ def memorize(given: dict[str, Any]) -> Any:
     )
     task_id = submitted.row["id"]
     body = {"message": "The conversation will be remembered.", "task_id": task_id}
-    return jsonify(body), 202, {"Location": url_for("tasks.get_task", task_id=task_id)}
+    return jsonify(body), 202, {"Location": location_of(task_id)}
 
 
 @blueprint.get("/memories")

@@ -4,9 +4,10 @@ Under gunicorn, every web process writes its timings into one directory, so that
 """
 
 import time
+from functools import lru_cache
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 from prometheus_client import (
     CollectorRegistry,
     Gauge,
@@ -18,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api import services
+from api.at_hand import the_notes, the_request
 from api.bodies import Blueprint
 from api.collector import TaskCollector
 from jobs.settings import shared_metrics
@@ -48,19 +50,26 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.metrics_began = time.perf_counter()
+        the_notes().metrics_began = time.perf_counter()
         _IN_FLIGHT.inc()
 
     @app.after_request
     def timed(response: Response) -> Response:
+        request = the_request()
         method = request.method if request.method in _METHODS else "other"
         endpoint = request.url_rule.rule if request.url_rule else "none"
-        _TIMINGS.labels(method, endpoint, response.status_code).observe(time.perf_counter() - g.metrics_began)
+        _timings_of(method, endpoint, response.status_code).observe(time.perf_counter() - the_notes().metrics_began)
         return response
 
     @app.teardown_request
     def end(_error: BaseException | None) -> None:
         _IN_FLIGHT.dec()
+
+
+@lru_cache(1000)
+def _timings_of(method: str, endpoint: str, status: int) -> Histogram:
+    # Each `labels` would make texts of them, and look for these under a lock.
+    return _TIMINGS.labels(method, endpoint, status)
 
 
 def forget_process(pid: int) -> None:

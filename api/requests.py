@@ -1,6 +1,7 @@
 """Around every request: its body, its turn, its id, its log line."""
 
 import re
+import secrets
 import tempfile
 import threading
 import time
@@ -8,12 +9,12 @@ from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Final
-from uuid import uuid4
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 
+from api.at_hand import the_notes, the_request
 from jobs.secrets import clean
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _refuse(
 
 def _id_of(given: str) -> str:
     """The id that a request came with, or one of ours: it is kept and shown, and may be a key sent by mistake."""
-    return given if _GIVEN_ID.fullmatch(given) and clean(given) == given else uuid4().hex
+    return given if given and _GIVEN_ID.fullmatch(given) and clean(given) == given else secrets.token_hex(16)
 
 
 def register(app: Flask) -> None:
@@ -141,18 +142,20 @@ def register(app: Flask) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.request_id = _id_of(request.headers.get("X-Request-ID", ""))
-        g.caller = "anonymous"
+        request, notes = the_request(), the_notes()
+        notes.request_id = _id_of(request.environ.get("HTTP_X_REQUEST_ID", ""))
+        notes.caller = "anonymous"
         request.max_content_length = _most_bytes(request.path)
-        g.began = time.perf_counter()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+        notes.began = time.perf_counter()
+        structlog.contextvars.bind_contextvars(request_id=notes.request_id)
 
     @app.after_request
     def end(response: Response) -> Response:
-        response.headers.add("X-Request-ID", g.request_id)
+        request, notes = the_request(), the_notes()
+        response.headers.add("X-Request-ID", notes.request_id)
         log.info(
             "request", method=request.method, path=request.path, status=response.status_code,
-            ms=round(1000 * (time.perf_counter() - g.began), 1),
+            ms=round(1000 * (time.perf_counter() - notes.began), 1),
         )  # fmt: skip
         return response
 

@@ -359,6 +359,10 @@ class IdempotencyHeader(Schema):
     class Meta:
         unknown = "exclude"
 
+    def load(self, data: Any, **options: Any) -> Any:
+        """As marshmallow's, which takes many steps also where nothing was given."""
+        return super().load(data, **options) if data else {}
+
     idempotency_key = Text(
         data_key="Idempotency-Key",
         validate=validate.Length(1, 255),

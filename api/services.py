@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Flask, current_app
+from flask import Flask
 
+from api.at_hand import the_app
 from api.watching import Hub
 from jobs.access import Keyring
 from jobs.callbacks import Callbacks
@@ -99,4 +100,4 @@ def install(app: Flask, services: Services) -> None:
 
 def get() -> Services:
     """The current app's services."""
-    return cast(Services, current_app.extensions["pressroom"])
+    return cast(Services, the_app().extensions["pressroom"])

@@ -6,6 +6,7 @@ from typing import Any
 from flask import Response, g, jsonify, request, url_for
 
 from api import auth, services
+from api.at_hand import the_request
 from api.bodies import Blueprint
 from api.errors import abort
 from api.headers import nonce
@@ -62,6 +63,11 @@ def _allow_batch(batch_id: int) -> None:
             auth.require(kind.scope)
 
 
+def location_of(task_id: int) -> str:
+    """A task's address, as `url_for` has it, which asks the router."""
+    return f"{the_request().root_path}{blueprint.url_prefix}/tasks/{task_id}"
+
+
 def _created(body: dict[str, Any], submitted: Submitted, location: str) -> tuple[Response, int, dict[str, str]]:
     headers = {"Location": location}
     if submitted.replayed:
@@ -82,7 +88,7 @@ def create_task(wanted: dict[str, Any], headers: dict[str, Any]) -> Any:
     submitted = services.get().submitter.task(
         wanted, caller=g.caller, request_id=g.request_id, idempotency=_idempotency(headers)
     )
-    return _created(shown_task(submitted.row), submitted, url_for("tasks.get_task", task_id=submitted.row["id"]))
+    return _created(shown_task(submitted.row), submitted, location_of(submitted.row["id"]))
 
 
 @blueprint.get("/tasks")

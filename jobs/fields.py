@@ -25,8 +25,8 @@ class SparseSchema(Schema):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._silent = frozenset(
-            name for name, field in self.load_fields.items() if not field.required and field.load_default is missing
+        self._heard = frozenset(
+            name for name, field in self.load_fields.items() if field.required or field.load_default is not missing
         )
 
     def _deserialize(self, data: Any, *, error_store: ErrorStore, **options: Any) -> Any:
@@ -35,11 +35,10 @@ class SparseSchema(Schema):
             return super()._deserialize(data, error_store=error_store, **options)
         loaded: dict[str, Any] = {}
         for name, field in self.load_fields.items():
-            value = data.get(name, missing)
-            if value is missing and name in self._silent:
+            if name not in data and name not in self._heard:
                 continue
             try:
-                loaded[name] = field.deserialize(value, name, data)
+                loaded[name] = field.deserialize(data.get(name, missing), name, data)
             except ValidationError as error:
                 error_store.store_error(error.messages, name)  # type: ignore[no-untyped-call]
                 if error.valid_data:

@@ -1,6 +1,7 @@
 """Logging for all processes: JSON lines or readable text on stdout, files under LOG_DIR, secrets redacted."""
 
 import fcntl
+import json
 import logging
 import logging.handlers
 import os
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,6 +41,7 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
         secrets: what must not be shown besides the secrets in the settings.
     """
     learn([*settings.secrets(), *secrets])
+    render = _renderer(settings.log_format, process)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.StackInfoRenderer(),
@@ -48,21 +51,15 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[*shared, render, _as_line],
         logger_factory=structlog.stdlib.LoggerFactory(),
         # What is below the level costs next to nothing.
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.log_level)),
         cache_logger_on_first_use=True,
     )
-    formatter = structlog.stdlib.ProcessorFormatter(
+    formatter = _Formatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _renderer(settings.log_format, process),
-        ],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
     if settings.log_dir:
@@ -88,6 +85,19 @@ def configure(settings: Settings, process: str, secrets: Sequence[str] = ()) -> 
     # These log every request or command at INFO; our own lines say what matters.
     for noisy in ("httpx", "rq", "rq_scheduler", "werkzeug", "psycopg.pool", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Makes lines of what libraries log; ours are lines already, made once for all handlers."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return str(record.msg) if hasattr(record, "is_line") else super().format(record)
+
+
+def _as_line(_logger: Any, _method: str, line: Any) -> tuple[tuple[str], dict[str, Any]]:
+    """What the standard library's logger is called with."""
+    return (line,), {"extra": {"is_line": True}}
 
 
 class _SharedFile(logging.handlers.RotatingFileHandler):
@@ -120,10 +130,15 @@ def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
     """Take secrets out of a line; what is added afterwards holds none."""
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = HIDDEN if _SECRET_NAME.search(key) else clean(value)
+            event[key] = HIDDEN if _is_secret(key) else clean(value)
         elif value is not None and not isinstance(value, (int, float)) and not key.startswith("_"):
-            event[key] = HIDDEN if _SECRET_NAME.search(key) else clean(str(value))
+            event[key] = HIDDEN if _is_secret(key) else clean(str(value))
     return event
+
+
+@lru_cache(1000)
+def _is_secret(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name))
 
 
 def _catch_all() -> None:
@@ -150,10 +165,15 @@ def _catch_all() -> None:
 
 def _renderer(log_format: str, process: str) -> Processor:
     if log_format == "json":
-        return structlog.processors.JSONRenderer(
-            serializer=lambda event, **_: orjson.dumps({**event, "process": process}, default=str).decode()
-        )
+        return structlog.processors.JSONRenderer(serializer=lambda event, **_: _as_json({**event, "process": process}))
     return _as_text
+
+
+def _as_json(event: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except orjson.JSONEncodeError:  # halves of surrogate pairs, integers of more than 64 bits
+        return json.dumps(event, default=str)
 
 
 def _as_text(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:

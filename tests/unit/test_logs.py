@@ -72,6 +72,21 @@ def test_what_lines_are_about_stands_on_those_of_libraries_too(capsys: pytest.Ca
     ]  # fmt: skip
 
 
+def test_a_line_that_is_hard_to_write_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    structlog.get_logger("test").info("half \ud800", number=2**70)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert {**json.loads(line), "timestamp": ""} == {
+        "event": "half \ud800", "number": 2**70, "level": "info", "timestamp": "", "process": "worker"
+    }  # fmt: skip
+
+
+def test_signs_of_formats_in_a_line_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("text")
+    structlog.get_logger("test").info("100 %s of %d", share="5%")
+    assert "INFO    100 %s of %d share=5%" in capsys.readouterr().out
+
+
 def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure("text")
     say_things()
