@@ -171,7 +171,8 @@ class NewTask(SparseSchema):
         validate=[validate.Length(max=MAX_PARENTS), _without_doubles],
         metadata={
             "description": "Ids of tasks that must complete first. prompt and input may then hold their results, as "
-            "`{{ parents[0].result.text }}`."
+            "`{{ parents[0].result.text }}`.",
+            "uniqueItems": True,
         },
     )
     unique_key = Text(

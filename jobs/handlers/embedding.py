@@ -38,7 +38,10 @@ class EmbeddingInput(Schema):
     )
     ids = fields.List(
         Text(validate=validate.Length(1, 255)),
-        metadata={"description": "One for each text, else a hash of it; what has the same id is replaced."},
+        metadata={
+            "description": "One for each text, else a hash of it; what has the same id is replaced.",
+            "uniqueItems": True,
+        },
     )
     metadata = fields.List(
         JsonObject(), metadata={"description": "One object for each text, given back when it is found."}

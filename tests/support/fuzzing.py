@@ -34,7 +34,6 @@ RULES = re.compile(
             r"Not a cursor of this list and order\.",
             r"This Idempotency-Key was used with another request\.",
             r"There is no task [\d, ]+\.",
-            r"Names a task twice\.",
             r"Required unless topics are given\.",
             r"May not be blank\.",
             r"Not a valid template: .*",

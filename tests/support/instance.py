@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,11 @@ class Instance:
 
     def find(self, part: str) -> psutil.Process:
         """Its process whose command line has `part`; the topmost one."""
-        found = [process for process in self.processes() if part in " ".join(process.cmdline())]
-        assert found, f"no process with {part!r}"
-        return found[0]
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                if part in " ".join(process.cmdline()):
+                    return process
+        raise AssertionError(f"no process with {part!r}")
 
     @property
     def redis(self) -> "redis.Redis":
