@@ -16,7 +16,7 @@ from jobs.queues import Doorbell
 from jobs.store.database import Database
 
 _GRACE_SECONDS: Final = 2.0  # an id may be on its way between PostgreSQL, Redis and a worker for so long
-_PAGE: Final = 1000  # rows compared at once: each may lie in a page of its own
+_PAGE: Final = 500  # rows compared at once: each may lie in a page of its own
 _FEW: Final = 100  # so many may be on their way to a worker, or have been lost with one: that is no emptied Redis
 _BEGINNING: Final = (datetime.min.replace(tzinfo=UTC), 0)
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -67,9 +67,9 @@ def _idle(started: Running, bench: Bench) -> Measured:
     ours = started.instance.processes()
     servers = [one for one in psutil.Process().children(recursive=True) if one.name() in _SERVERS]
     statements, commands = _statements(bench.data_dir), _commands(started)
-    spent, spent_by_servers = cpu_seconds(ours), cpu_seconds(servers)
+    since = {process: cpu_seconds([process]) for process in [*ours, *servers]}
     time.sleep(seconds)
-    spent, spent_by_servers = cpu_seconds(ours) - spent, cpu_seconds(servers) - spent_by_servers
+    spent, spent_by_servers = _spent(ours, since), _spent(servers, since)
     minutes = seconds / 60
     return {
         "CPU of web, worker, scheduler [% of a core]": 100 * spent / seconds,
@@ -79,6 +79,11 @@ def _idle(started: Running, bench: Bench) -> Measured:
         "PostgreSQL statements a minute": (_statements(bench.data_dir) - statements) / minutes,
         "Redis commands a minute": (_commands(started) - commands - 1) / minutes,
     }
+
+
+def _spent(processes: Sequence[psutil.Process], since: Mapping[psutil.Process, float]) -> float:
+    """Since then, by those of them that are still there: PostgreSQL has some that come and go."""
+    return sum(cpu_seconds([process]) - since[process] for process in processes if process.is_running())
 
 
 def _share(process: psutil.Process) -> float:
