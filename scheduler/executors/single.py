@@ -39,8 +39,11 @@ class SubmitTaskParams(Schema):
             raise ValidationError("Unknown task type.", "task_type")
         if kind.needs_prompt and "prompt" not in data:
             raise ValidationError("Missing data for required field.", "prompt")
-        if problems := kind.inputs.validate(data["input"]):
-            raise ValidationError({"input": problems})
+        try:
+            # As loaded, with its defaults: what a firing submits is not looked at again.
+            data["input"] = kind.inputs.load(data["input"])
+        except ValidationError as error:
+            raise ValidationError({"input": error.messages}) from None
 
 
 class DailyLifeParams(DailyLifeInput):

@@ -291,6 +291,14 @@ class TestFiring:
         (made,) = execution["result"]["data"]["tasks"]
         assert client.get(f"/api/v1/tasks/{made['task_id']}").get_json()["execution_id"] == execution["id"]
 
+    def test_what_the_input_leaves_out_has_its_types_defaults(self, client: FlaskClient) -> None:
+        params = {"task_type": "embedding", "input": {"texts": ["a"]}}
+        schedule = create(client, HOURLY, params=params)
+        fired = client.post(f"/api/v1/scheduler/tasks/{schedule['id']}/trigger").get_json()
+        (task,) = client.get("/api/v1/tasks?task_type=embedding").get_json()
+        assert fired["status"] == "COMPLETED"
+        assert task["input"] == {"texts": ["a"], "collection": "default"}
+
     def test_a_slot_fires_once_however_many_look(self, client: FlaskClient, database: Database, firer: Firer) -> None:
         schedule = create(client)
         passed(database, schedule["id"], 1)
