@@ -78,6 +78,11 @@ accesslog = None
 logger_class = _Logger
 
 
+def pre_fork(server, worker):
+    """What the server has loaded stays memory that all share: a web process that collects would write to all of it."""
+    gc.freeze()
+
+
 def post_worker_init(worker):
     """Have watchers go as soon as the process is asked to end: they would stay for the whole grace period."""
     # What is there now stays; to go through it again and again would cost each request a little.
